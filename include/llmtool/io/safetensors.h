@@ -1,0 +1,51 @@
+#pragma once
+// The safetensors format: 8 bytes of header length, a JSON header, the tensors' bytes.
+// Specification: https://github.com/huggingface/safetensors (format section of its README).
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "llmtool/core/tensor.h"
+#include "llmtool/io/files.h"
+
+namespace llmtool {
+
+/// One file, mapped; the tensors point into it. F32, BF16, F16 (and I32) are readable as Tensor; other dtypes of the
+/// specification are listed by name but reading them is an Error. Every offset, size and product is checked.
+class SafetensorsFile {
+ public:
+  explicit SafetensorsFile(const std::filesystem::path& path);
+  const std::map<std::string, Tensor>& tensors() const { return tensors_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+ private:
+  MappedFile file_;
+  std::map<std::string, Tensor> tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+/// The tensors of a model folder: model.safetensors, or the shards that model.safetensors.index.json lists.
+class SafetensorsFolder {
+ public:
+  explicit SafetensorsFolder(const std::filesystem::path& folder);
+  const std::map<std::string, Tensor>& tensors() const { return tensors_; }
+
+ private:
+  std::vector<SafetensorsFile> files_;
+  std::map<std::string, Tensor> tensors_;
+};
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;     // f32, bf16, f16 or i32 in memory
+  DType stored;      // f32, bf16 or f16: converted while writing (round to nearest even)
+  bool transpose = false;  // stored as (cols, rows); rank 2 only
+};
+
+/// Writes one file from front to back and fsyncs it; the data starts at a multiple of 64 bytes.
+void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata);
+
+}  // namespace llmtool

@@ -1,0 +1,50 @@
+#pragma once
+// ModelConfig: what config.json of a Hugging Face folder says, in one set of names for all families.
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llmtool/io/config.h"
+
+namespace llmtool {
+
+/// Canonical keys; the table of architectures maps each family's own spelling (n_embd, n_layer, ...) to them.
+struct ModelConfig {
+  std::string model_type = "llama";
+  int64_t vocab_size = 0;           // V; 0 in a training config: the tokenizer's
+  int64_t hidden_size = 256;        // C
+  int64_t intermediate_size = 0;    // F; 0: the family's custom (gpt2: 4 C; llama: 8/3 C rounded up to 32)
+  int64_t num_hidden_layers = 4;    // L
+  int64_t num_attention_heads = 4;  // H
+  int64_t num_key_value_heads = 0;  // K; 0: H
+  int64_t head_dim = 0;             // D; 0: C / H
+  int64_t max_position_embeddings = 1024;
+  double norm_eps = 1e-5;
+  double rope_theta = 10000;
+  std::string hidden_act = "silu";  // silu, gelu (erf), gelu_new (tanh)
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  bool tie_word_embeddings = true;
+  double embedding_dropout = 0, attention_dropout = 0, residual_dropout = 0;
+  double initializer_range = 0.02;
+  std::optional<int64_t> bos_token_id, eos_token_id, pad_token_id;
+  std::vector<int64_t> stop_ids;  // generation_config.json's eos_token_id, then config.json's
+
+  /// Fills in what is 0 and refuses (UsageError naming the key) what cannot be.
+  void resolve();
+  /// The keys of a training config's `model` section: Hugging Face spellings of `model_type`'s family. `model_type`
+  /// must have been set first.
+  void visit(ConfigVisitor& v);
+  int64_t kv_heads() const { return num_key_value_heads ? num_key_value_heads : num_attention_heads; }
+};
+
+/// Reads config.json (and generation_config.json beside it). Throws Error naming the file, the key and what to do.
+ModelConfig read_model_config(const std::filesystem::path& folder);
+/// config.json as transformers reads it, with both spellings of the keys that changed between its versions 4 and 5.
+nlohmann::ordered_json model_config_json(const ModelConfig& config, const std::string& dtype);
+
+}  // namespace llmtool

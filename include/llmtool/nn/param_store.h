@@ -1,0 +1,44 @@
+#pragma once
+// ParamStore: the parameters of a model, their values and gradients in flat arenas.
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "llmtool/core/arena.h"
+#include "llmtool/core/tensor.h"
+
+namespace llmtool {
+
+struct Param {
+  std::string name;  // Hugging Face's
+  Tensor value;
+  Tensor grad;       // empty until allocate_gradients(), and where trainable is false
+  bool trainable = true;
+  bool decay = true;        // weight decay applies: matrices, not norms and biases
+  bool transpose = false;   // files hold it as (cols, rows): GPT-2's Conv1D
+};
+
+/// Parameters are added first, then allocated once; their addresses never change.
+class ParamStore {
+ public:
+  Param* add(std::string name, Shape shape, bool decay, bool transpose = false);
+  void allocate();            // values, zeroed
+  void allocate_gradients();  // of the trainable ones, zeroed
+
+  std::deque<Param>& list() { return params_; }
+  const std::deque<Param>& list() const { return params_; }
+  Param* find(const std::string& name);
+  int64_t count() const;            // elements
+  int64_t trainable_count() const;  // elements
+
+  Tensor values() const { return values_; }        // all values as one vector, in the order of list()
+  Tensor gradients() const { return gradients_; }  // all gradients as one vector, trainable ones in order
+
+ private:
+  std::deque<Param> params_;
+  Block value_block_, gradient_block_;
+  Tensor values_, gradients_;
+};
+
+}  // namespace llmtool

@@ -1,0 +1,60 @@
+#pragma once
+// Tokenizer: text to token ids and back, whatever the file it came from.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace llmtool {
+
+using TokenId = int32_t;
+
+/// Immutable after loading; every method may be called from several threads at once.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// The ids of `text`, without BOS or EOS. Invalid UTF-8 is replaced by U+FFFD.
+  virtual std::vector<TokenId> encode(std::string_view text) const = 0;
+  /// The text of `ids`; special (control) tokens give nothing. Throws Error on an id outside the vocabulary.
+  virtual std::string decode(std::span<const TokenId> ids) const = 0;
+  /// The piece as the vocabulary spells it ("▁the", "<0x0A>"). Throws Error on an id outside the vocabulary.
+  virtual std::string piece(TokenId id) const = 0;
+
+  virtual int64_t vocab_size() const = 0;
+  virtual bool is_special(TokenId id) const = 0;  // control or unknown
+  virtual TokenId bos_id() const = 0;             // -1: the vocabulary has none; likewise below
+  virtual TokenId eos_id() const = 0;
+  virtual TokenId unk_id() const = 0;
+  virtual TokenId pad_id() const = 0;
+  /// Whether the model's prompts start with BOS (tokenizer_config.json's add_bos_token; true where it says nothing
+  /// and the vocabulary has a BOS).
+  virtual bool adds_bos() const = 0;
+  /// XXH3-64 of the file that it was read from: says whether token shards were made with this tokenizer.
+  virtual uint64_t hash() const = 0;
+  /// Copies of the tokenizer's files (tokenizer.model, tokenizer.json, tokenizer_config.json) into a model folder.
+  virtual void save(const std::filesystem::path& folder) const = 0;
+};
+
+/// Opens a folder that holds tokenizer.model, or such a file. Throws Error naming the file and what is wrong with it.
+std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
+
+/// Turns ids into text as they come; holds back the bytes of an unfinished character.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  /// What `id` adds to the text: whole characters only. All pushes and finish() joined equal decode(ids).
+  std::string push(TokenId id);
+  std::string finish();
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::vector<TokenId> ids_;
+  size_t shown_ = 0;  // bytes of decode(ids_) already handed out
+};
+
+}  // namespace llmtool
