@@ -1,0 +1,77 @@
+#pragma once
+// Vectors of floats in the compiler's own vector types: one source for every instruction set. Loops over a row end
+// with load_part and store_part, so that an element's bits do not depend on where in memory its row begins.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace llmtool::simd {
+
+#if defined(__AVX512F__)
+inline constexpr int kLanes = 16;
+#else
+inline constexpr int kLanes = 8;  // two registers where the machine's are narrower
+#endif
+
+typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+typedef int32_t IntVec __attribute__((vector_size(kLanes * sizeof(int32_t))));
+
+inline Vec load(const float* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
+inline Vec broadcast(float x) { return x - Vec{}; }
+
+/// The first n lanes from p, the others `fill`.
+inline Vec load_part(const float* p, int64_t n, float fill) {
+  Vec v = broadcast(fill);
+  std::memcpy(&v, p, n * sizeof(float));
+  return v;
+}
+inline void store_part(float* p, Vec v, int64_t n) { std::memcpy(p, &v, n * sizeof(float)); }
+
+inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+
+inline float sum(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+inline float largest(Vec v) {
+  float m = v[0];
+  for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
+  return m;
+}
+
+/// e^x to within 2 ulp: x = n ln 2 + r with |r| <= ln(2)/2, and a degree 6 polynomial fitted on that interval (the
+/// coefficients of Cephes' expf). Below -87.3 the result is 0, above 88.3 it saturates there.
+inline Vec exp(Vec x) {
+  const Vec clamped = min(max(x, broadcast(-87.33f)), broadcast(88.37f));
+  const Vec shifted = clamped * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to the nearest integer
+  const Vec n = shifted - 12582912.0f;
+  Vec r = clamped - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  Vec p = broadcast(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  IntVec bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits << 23) + 0x3f800000;  // the low bits of `shifted` hold n
+  Vec scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  const Vec y = p * scale;
+  return x < broadcast(-87.33f) ? Vec{} : y;
+}
+
+}  // namespace llmtool::simd
