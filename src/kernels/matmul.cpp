@@ -33,6 +33,10 @@ int64_t ceil_div(int64_t n, int64_t step) { return (n + step - 1) / step; }
 void micro_kernel(int64_t k, const float* __restrict a, const float* __restrict b, float* __restrict c, int64_t ldc,
                   bool add, const float* bias) {
   Vec acc[kMr][2] = {};
+  for (int i = 0; i < kMr; ++i) {  // asked for now, c is there when the sum is done
+    __builtin_prefetch(c + i * ldc, 1);
+    __builtin_prefetch(c + i * ldc + kNr - 1, 1);
+  }
   for (int64_t p = 0; p < k; ++p) {
     const Vec b0 = simd::load(b), b1 = simd::load(b + kLanes);
 #pragma GCC unroll 16
@@ -104,6 +108,9 @@ void pack_sliver(const float* in, int64_t across, int64_t along, int64_t have, i
   int64_t done = 0;
   if (along == 1 && have == width) {
     for (; done + 8 <= k; done += 8) {
+      if (done % 16 == 0) {
+        for (int w = 0; w < width; ++w) __builtin_prefetch(in + w * across + done + 64);
+      }
       for (int w = 0; w + 8 <= width; w += 8) transpose8(in + w * across + done, across, out + done * width + w, width);
       for (int w = width / 8 * 8; w < width; ++w) {
         for (int p = 0; p < 8; ++p) out[(done + p) * width + w] = in[w * across + done + p];

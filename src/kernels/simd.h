@@ -28,10 +28,29 @@ inline Vec broadcast(float x) { return x - Vec{}; }
 /// The first n lanes from p, the others `fill`.
 inline Vec load_part(const float* p, int64_t n, float fill) {
   Vec v = broadcast(fill);
-  std::memcpy(&v, p, n * sizeof(float));
+  for (int64_t i = 0; i < n; ++i) v[i] = p[i];
   return v;
 }
-inline void store_part(float* p, Vec v, int64_t n) { std::memcpy(p, &v, n * sizeof(float)); }
+inline void store_part(float* p, Vec v, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+}
+
+/// Calls f(i, Full) for every whole vector of a row of n floats and f(i, Part) for the rest, so that one generic lambda
+/// serves both; load and store below take the second argument.
+struct Full {};
+struct Part {
+  int64_t n;
+};
+inline Vec load(const float* p, Full) { return load(p); }
+inline Vec load(const float* p, Part part) { return load_part(p, part.n, 0); }
+inline void store(float* p, Vec v, Full) { store(p, v); }
+inline void store(float* p, Vec v, Part part) { store_part(p, v, part.n); }
+template <class F>
+inline void for_lanes(int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) f(i, Full{});
+  if (i < n) f(i, Part{n - i});
+}
 
 inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
@@ -51,7 +70,7 @@ inline float largest(Vec v) {
 }
 
 /// e^x to within 2 ulp: x = n ln 2 + r with |r| <= ln(2)/2, and a degree 6 polynomial fitted on that interval (the
-/// coefficients of Cephes' expf). Below -87.3 the result is 0, above 88.3 it saturates there.
+/// coefficients of Cephes' expf). Below -87.3 the result is 0, above 88.3 it saturates there; NaN stays NaN.
 inline Vec exp(Vec x) {
   const Vec clamped = min(max(x, broadcast(-87.33f)), broadcast(88.37f));
   const Vec shifted = clamped * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to the nearest integer
@@ -71,7 +90,8 @@ inline Vec exp(Vec x) {
   Vec scale;
   std::memcpy(&scale, &bits, sizeof scale);
   const Vec y = p * scale;
-  return x < broadcast(-87.33f) ? Vec{} : y;
+  const Vec low = broadcast(-87.33f);
+  return x >= low ? y : (x < low ? Vec{} : x);
 }
 
 }  // namespace llmtool::simd

@@ -1,0 +1,35 @@
+#pragma once
+// Sums and dropout over whole tensors.
+
+#include "llmtool/core/exec.h"
+
+namespace llmtool {
+
+/// Dropout (Srivastava et al. 2014): element n is kept, and divided by 1 - rate, when number n of `rng` says so; the
+/// mask can be had again from the same rng.
+struct Dropout {
+  double rate = 0;
+  Rng rng;
+
+  float keep_scale() const { return static_cast<float>(1.0 / (1.0 - rate)); }
+  float factor(uint64_t n) const { return (rng.at(n) >> 32) >= threshold() ? keep_scale() : 0.0f; }
+  explicit operator bool() const { return rate > 0; }
+
+ private:
+  uint64_t threshold() const { return static_cast<uint64_t>(rate * 0x1p32); }
+};
+
+/// y = x + dropout(a); all of one shape, y may be x or a.
+void add_dropout(Exec& exec, Tensor x, Tensor a, const Dropout& dropout, Tensor y);
+/// y = dropout(x), y may be x.
+void apply_dropout(Exec& exec, Tensor x, const Dropout& dropout, Tensor y);
+/// total (N) += the sum of the rows of x (R, N), rows `ld` apart.
+void add_column_sums(Exec& exec, const float* x, int64_t rows, int64_t cols, int64_t ld, float* total);
+
+/// y (R, C) = table[ids] + positions_table[positions] (the second where it is not empty).
+void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, const int32_t* positions, Tensor y);
+/// dtable[ids] += dy, dposition_table[positions] += dy (where not empty).
+void embed_backward(Exec& exec, Tensor dy, const int32_t* ids, const int32_t* positions, Tensor dtable,
+                    Tensor dposition_table);
+
+}  // namespace llmtool
