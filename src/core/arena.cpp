@@ -15,7 +15,7 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = 2 << 20;
 }  // namespace
 
-Block::Block(size_t bytes) : size_(bytes) {
+MemoryBlock::MemoryBlock(size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) throw Error(cat("[memory] could not get ", human_bytes(static_cast<double>(bytes))));
@@ -23,14 +23,14 @@ Block::Block(size_t bytes) : size_(bytes) {
   if (bytes >= 4 * kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
 }
 
-Block::~Block() {
+MemoryBlock::~MemoryBlock() {
   if (data_) munmap(data_, size_);
 }
 
-Block::Block(Block&& other) noexcept
+MemoryBlock::MemoryBlock(MemoryBlock&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
-Block& Block::operator=(Block&& other) noexcept {
+MemoryBlock& MemoryBlock::operator=(MemoryBlock&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;

@@ -254,7 +254,7 @@ void dot_rows(const float* x, int64_t ldx, const float* w, int64_t K, float* y, 
 }
 }  // namespace
 
-void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y,
+void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y, int64_t ldy,
             const float* bias) {
   if (exec.dry()) return;
   exec.pool.run(ceil_div(N, kRowsOfW), [&](int64_t task, int) {
@@ -263,12 +263,12 @@ void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const f
       const float* wn = w + n * K;
       for (int64_t r = 0; r < B; r += kVectorRows) {
         const float* xr = x + r * K;
-        float* yr = y + r * N + n;
+        float* yr = y + r * ldy + n;
         switch (std::min<int64_t>(kVectorRows, B - r)) {
-          case 1: dot_rows<1>(xr, K, wn, K, yr, N, offset); break;
-          case 2: dot_rows<2>(xr, K, wn, K, yr, N, offset); break;
-          case 3: dot_rows<3>(xr, K, wn, K, yr, N, offset); break;
-          default: dot_rows<4>(xr, K, wn, K, yr, N, offset); break;
+          case 1: dot_rows<1>(xr, K, wn, K, yr, ldy, offset); break;
+          case 2: dot_rows<2>(xr, K, wn, K, yr, ldy, offset); break;
+          case 3: dot_rows<3>(xr, K, wn, K, yr, ldy, offset); break;
+          default: dot_rows<4>(xr, K, wn, K, yr, ldy, offset); break;
         }
       }
     }

@@ -8,13 +8,13 @@
 namespace llmtool {
 
 /// Memory from the operating system: zeroed, page aligned, in huge pages where the kernel allows.
-class Block {
+class MemoryBlock {
  public:
-  Block() = default;
-  explicit Block(size_t bytes);  // throws Error when the memory cannot be had
-  ~Block();
-  Block(Block&& other) noexcept;
-  Block& operator=(Block&& other) noexcept;
+  MemoryBlock() = default;
+  explicit MemoryBlock(size_t bytes);  // throws Error when the memory cannot be had
+  ~MemoryBlock();
+  MemoryBlock(MemoryBlock&& other) noexcept;
+  MemoryBlock& operator=(MemoryBlock&& other) noexcept;
 
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
@@ -41,7 +41,7 @@ class Arena {
   bool measuring() const { return measuring_; }
 
  private:
-  Block block_;
+  MemoryBlock block_;
   size_t used_ = 0;
   size_t peak_ = 0;
   bool measuring_ = true;

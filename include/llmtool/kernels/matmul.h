@@ -27,9 +27,9 @@ void matmul_tile(int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, fl
                  float* scratch);
 int64_t matmul_tile_scratch(int64_t M, int64_t N, int64_t K);
 
-/// y (B, N) = x (B, K) w (N, K)^T [+ bias (N)] for few rows: reads w once, at the speed of memory. The bits of a row
-/// do not depend on B.
-void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y,
+/// y (B, N; rows ldy apart) = x (B, K) w (N, K)^T [+ bias (N)] for few rows: reads w once, at the speed of memory. The
+/// bits of a row do not depend on B.
+void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y, int64_t ldy,
             const float* bias = nullptr);
 
 }  // namespace llmtool

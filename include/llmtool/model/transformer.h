@@ -2,6 +2,7 @@
 // Transformer: a decoder language model, for training and for generation.
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,7 +26,7 @@ class KvCache {
 
  private:
   int64_t capacity_, width_;
-  Block block_;
+  MemoryBlock block_;
 };
 
 struct LossOptions {
@@ -56,6 +57,7 @@ class Transformer {
 
   /// Runs `ids` after what the cache holds and appends them to it. Writes the logits of the last `logits.rows()`
   /// positions (n, V); n may be 0 to fill the cache only. Throws Error when the cache is full or an id is out of range.
+  /// In a dry run the cache stays as it is.
   void forward(Exec& exec, std::span<const int32_t> ids, KvCache& cache, Tensor logits) const;
   /// One new token for each of B sequences: ids (B), caches (B), logits (B, V).
   void decode(Exec& exec, std::span<const int32_t> ids, std::span<KvCache* const> caches, Tensor logits) const;
@@ -67,6 +69,11 @@ class Transformer {
                       const LossOptions& options, bool checkpointing);
   /// Loss alone, dropout off.
   LossSums evaluate(Exec& exec, std::span<const int32_t> inputs, std::span<const int32_t> targets, int64_t batch);
+
+  /// Calls `observer` with every intermediate result of the passes to come: its name ("embedding", "attention_norm",
+  /// "qkv", "attention", "attention_out", "mlp_norm", "mlp_up", "mlp_activation", "mlp_out", "block", "final_norm"), its
+  /// layer (-1: none) and its value. An empty function ends it.
+  void observe(std::function<void(const char* name, int64_t layer, Tensor value)> observer);
 
  private:
   struct Impl;

@@ -37,7 +37,7 @@ class ParamStore {
 
  private:
   std::deque<Param> params_;
-  Block value_block_, gradient_block_;
+  MemoryBlock value_block_, gradient_block_;
   Tensor values_, gradients_;
 };
 
