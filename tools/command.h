@@ -37,6 +37,19 @@ std::function<int()> finetune_command(CLI::App& app);
 std::function<int()> generate_command(CLI::App& app);
 std::function<int()> schema_command(CLI::App& app);
 
+/// Visits the keys of a command's config with their defaults: for its schema and its help.
+void tokenize_config_keys(ConfigVisitor& v);
+void pretrain_config_keys(ConfigVisitor& v);
+void generate_config_keys(ConfigVisitor& v);
+struct NamedConfig {
+  const char* name;
+  void (*keys)(ConfigVisitor&);
+};
+const std::vector<NamedConfig>& named_configs();
+
+/// Prints `value` on stdout, indented.
+void print_json(const nlohmann::ordered_json& value);
+
 /// The main of `tokenize` and its sisters: parses, runs, turns exceptions into messages on stderr and exit codes (0
 /// done, 1 failed, 2 wrong usage or config).
 int run_command(int argc, char** argv, const char* name, const char* description, Command command);

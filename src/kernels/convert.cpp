@@ -9,8 +9,12 @@ namespace llmtool {
 namespace {
 template <class Stored>
 void widen(const void* x, float* y, int64_t n) {
-  const auto* from = static_cast<const Stored*>(x);
-  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(from[i]);
+  const auto* from = static_cast<const std::byte*>(x);  // files do not align their tensors
+  for (int64_t i = 0; i < n; ++i) {
+    Stored value;
+    std::memcpy(&value, from + i * static_cast<int64_t>(sizeof value), sizeof value);
+    y[i] = static_cast<float>(value);
+  }
 }
 
 template <class Stored>

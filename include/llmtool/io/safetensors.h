@@ -12,18 +12,20 @@
 
 namespace llmtool {
 
-/// One file, mapped; the tensors point into it. F32, BF16, F16 (and I32) are readable as Tensor; other dtypes of the
-/// specification are listed by name but reading them is an Error. Every offset, size and product is checked.
+/// One file, mapped; the tensors point into it (not aligned). F32, BF16, F16 and I32 are readable as Tensor; tensors of
+/// the specification's other types, or of more than four dimensions, are listed by name and type. Every offset, size
+/// and product is checked. Format: https://github.com/huggingface/safetensors#format
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
   const std::map<std::string, Tensor>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  const std::map<std::string, std::string>& unreadable() const { return unreadable_; }
 
  private:
   MappedFile file_;
   std::map<std::string, Tensor> tensors_;
-  std::map<std::string, std::string> metadata_;
+  std::map<std::string, std::string> metadata_, unreadable_;
 };
 
 /// The tensors of a model folder: model.safetensors, or the shards that model.safetensors.index.json lists.

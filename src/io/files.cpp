@@ -1,0 +1,119 @@
+#include "llmtool/io/files.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "llmtool/core/error.h"
+
+namespace llmtool {
+
+namespace fs = std::filesystem;
+
+namespace {
+[[noreturn]] void fail(const fs::path& path, const char* what) {
+  throw Error(cat(path.string(), ": ", what, ": ", std::strerror(errno)));
+}
+
+/// A file descriptor that closes itself.
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+}  // namespace
+
+MappedFile::MappedFile(const fs::path& path) : path_(path) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) fail(path, "cannot be opened");
+  struct stat info {};
+  if (::fstat(file.fd, &info) != 0) fail(path, "cannot be read");
+  if (!S_ISREG(info.st_mode)) throw Error(cat(path.string(), ": expected a file"));
+  size_ = static_cast<size_t>(info.st_size);
+  if (size_ == 0) return;
+  void* const data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd, 0);
+  if (data == MAP_FAILED) fail(path, "cannot be mapped");
+  data_ = static_cast<const std::byte*>(data);
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+std::string read_file(const fs::path& path, size_t max_bytes) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) fail(path, "cannot be opened");
+  std::string contents;
+  char buffer[1 << 16];
+  while (true) {
+    const ssize_t n = ::read(file.fd, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail(path, "cannot be read");
+    if (n == 0) return contents;
+    contents.append(buffer, static_cast<size_t>(n));
+    if (contents.size() > max_bytes) throw Error(cat(path.string(), ": expected at most ", max_bytes, " bytes"));
+  }
+}
+
+void sync_folder(const fs::path& folder) {
+  const fs::path place = folder.empty() ? fs::path(".") : folder;
+  const Descriptor file{::open(place.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (file.fd < 0 || ::fsync(file.fd) != 0) fail(place, "cannot be synchronised");
+}
+
+void write_file(const fs::path& path, std::string_view contents) {
+  const fs::path temporary = path.string() + ".tmp";
+  try {
+    FileWriter writer(temporary);
+    writer.write(contents.data(), contents.size());
+    writer.close();
+    if (::rename(temporary.c_str(), path.c_str()) != 0) fail(path, "cannot be replaced");
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  sync_folder(path.parent_path());
+}
+
+FileWriter::FileWriter(const fs::path& path)
+    : path_(path), fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
+  if (fd_ < 0) fail(path, "cannot be written");
+}
+
+FileWriter::~FileWriter() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void FileWriter::write(const void* data, size_t bytes) {
+  const char* from = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::write(fd_, from, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail(path_, "cannot be written");
+    from += n;
+    bytes -= static_cast<size_t>(n);
+  }
+}
+
+void FileWriter::close() {
+  if (::fsync(fd_) != 0) fail(path_, "cannot be synchronised");
+  const int fd = fd_;
+  fd_ = -1;
+  if (::close(fd) != 0) fail(path_, "cannot be closed");
+}
+
+}  // namespace llmtool

@@ -1,0 +1,5 @@
+#include "command.h"
+
+int main(int argc, char** argv) {
+  return llmtool::run_command(argc, argv, "generate", "Write text with a model", llmtool::generate_command);
+}
