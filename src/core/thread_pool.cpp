@@ -81,7 +81,7 @@ struct ThreadPool::Impl {
   }
 
   std::vector<std::thread> workers;
-  std::vector<Block> scratch;
+  std::vector<MemoryBlock> scratch;
   std::mutex mutex;
   std::condition_variable wake;
   std::atomic<uint64_t> generation{0};
@@ -122,8 +122,8 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
 }
 
 void* ThreadPool::scratch(int worker, size_t bytes) {
-  Block& block = impl_->scratch[worker];
-  if (block.size() < bytes) block = Block(bytes);
+  MemoryBlock& block = impl_->scratch[worker];
+  if (block.size() < bytes) block = MemoryBlock(bytes);
   return block.data();
 }
 
