@@ -109,6 +109,12 @@ void FileWriter::write(const void* data, size_t bytes) {
   }
 }
 
+void FileWriter::rewrite(size_t offset, const void* data, size_t bytes) {
+  if (::pwrite(fd_, data, bytes, static_cast<off_t>(offset)) != static_cast<ssize_t>(bytes)) {
+    fail(path_, "cannot be written");
+  }
+}
+
 void FileWriter::close() {
   if (::fsync(fd_) != 0) fail(path_, "cannot be synchronised");
   const int fd = fd_;

@@ -41,6 +41,7 @@ class FileWriter {
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
   void write(const void* data, size_t bytes);
+  void rewrite(size_t offset, const void* data, size_t bytes);  // of what has been written
   void close();  // fsync and close; the destructor closes without a promise
 
  private:

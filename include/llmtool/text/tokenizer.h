@@ -20,8 +20,14 @@ class Tokenizer {
 
   /// The ids of `text`, without BOS or EOS. Invalid UTF-8 is replaced by U+FFFD.
   virtual std::vector<TokenId> encode(std::string_view text) const = 0;
+  /// The ids of a text's later part: as encode(), but nothing is put in front as at the start of a text.
+  virtual std::vector<TokenId> encode_rest(std::string_view text) const = 0;
   /// The text of `ids`; special (control) tokens give nothing. Throws Error on an id outside the vocabulary.
-  virtual std::string decode(std::span<const TokenId> ids) const = 0;
+  std::string decode(std::span<const TokenId> ids) const;
+  /// The bytes that `id` adds to a text that has none yet (`at_start`) or some; a byte piece gives its byte.
+  virtual std::string surface(TokenId id, bool at_start) const = 0;
+  /// Whether `id` stands for a single byte, of which several may make a character.
+  virtual bool is_byte(TokenId id) const = 0;
   /// The piece as the vocabulary spells it ("▁the", "<0x0A>"). Throws Error on an id outside the vocabulary.
   virtual std::string piece(TokenId id) const = 0;
 
@@ -47,14 +53,17 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& pat
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-  /// What `id` adds to the text: whole characters only. All pushes and finish() joined equal decode(ids).
+  /// What `id` adds to the text: whole characters only. All pushes and finish() joined equal decode(ids). Bytes that are
+  /// no UTF-8 become U+FFFD each.
   std::string push(TokenId id);
   std::string finish();
 
  private:
+  std::string take_characters(bool last);
+
   const Tokenizer& tokenizer_;
-  std::vector<TokenId> ids_;
-  size_t shown_ = 0;  // bytes of decode(ids_) already handed out
+  std::string bytes_;  // of byte pieces, not yet handed out
+  bool at_start_ = true;
 };
 
 }  // namespace llmtool

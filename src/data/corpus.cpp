@@ -1,0 +1,249 @@
+#include "llmtool/data/corpus.h"
+
+#include <glob.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "data/byte_source.h"
+#include "llmtool/core/error.h"
+#include "llmtool/io/json.h"
+#include "text/utf8.h"
+
+namespace llmtool {
+
+namespace {
+namespace fs = std::filesystem;
+constexpr size_t kPiece = size_t{64} << 10;  // a piece is cut as soon as it can be beyond this
+constexpr size_t kLongest = size_t{1} << 20;  // and by force here
+constexpr size_t kLongestRow = size_t{1} << 30;
+
+bool is_jsonl(std::string path) {
+  for (const char* packing : {".gz", ".zst"}) {
+    if (path.ends_with(packing)) path.resize(path.size() - std::string(packing).size());
+  }
+  return path.ends_with(".jsonl") || path.ends_with(".ndjson");
+}
+
+bool is_text(const std::string& path) {
+  return is_jsonl(path) || path.ends_with(".txt") || path.ends_with(".txt.gz") || path.ends_with(".txt.zst");
+}
+
+/// Appends `bytes` to `text` as valid UTF-8 without NUL; returns how many of them were used: the rest is the start of
+/// a character, unless `last`.
+size_t append_clean(std::string_view bytes, bool last, std::string& text, CorpusCounts& counts) {
+  size_t at = 0;
+  while (at < bytes.size()) {
+    bool incomplete = false;
+    const int n = utf8_length(bytes.substr(at), &incomplete);
+    if (n == 0 && incomplete && !last) break;
+    if (n == 0) {
+      text += kReplacement;
+      ++counts.invalid_bytes;
+    } else if (bytes[at] == '\0') {
+      ++counts.nul_bytes;
+    } else {
+      text.append(bytes, at, static_cast<size_t>(n));
+    }
+    at += static_cast<size_t>(std::max(1, n));
+  }
+  return at;
+}
+
+/// Where to cut `text`, 0 for nowhere yet.
+size_t cut_at(std::string_view text) {
+  if (text.size() < kPiece) return 0;
+  if (const size_t newline = text.rfind('\n'); newline != std::string_view::npos) return newline + 1;
+  // Before a space that follows something else: no piece of a vocabulary reaches across that.
+  for (size_t i = text.size() - 1; i > 0; --i) {
+    if (text[i] == ' ' && text[i - 1] != ' ') return i;
+  }
+  if (text.size() < kLongest) return 0;
+  size_t end = text.size() - 1;
+  while (end > 1 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;
+  return end;
+}
+
+using Sink = std::function<void(CorpusPiece&&)>;
+
+/// Cuts one document into pieces.
+class Document {
+ public:
+  Document(const Sink& sink, CorpusCounts& counts) : sink_(sink), counts_(counts) {}
+  std::string& text() { return text_; }
+  /// Hands out what can be cut off.
+  void flush() {
+    if (const size_t end = cut_at(text_)) {
+      std::string rest = text_.substr(end);
+      text_.resize(end);
+      give(false);
+      text_ = std::move(rest);
+    }
+  }
+  void finish() {
+    ++counts_.documents;
+    give(true);
+  }
+
+ private:
+  void give(bool last) {
+    counts_.bytes += static_cast<int64_t>(text_.size());
+    sink_({std::move(text_), first_, last});
+    text_.clear();
+    first_ = false;
+  }
+  const Sink& sink_;
+  CorpusCounts& counts_;
+  std::string text_;
+  bool first_ = true;
+};
+
+void check_strict(const CorpusOptions& options, const CorpusCounts& counts, const std::string& where) {
+  if (options.strict && counts.invalid_bytes + counts.nul_bytes > 0) {
+    throw Error(cat(where, ": ", counts.nul_bytes ? "a NUL byte" : "a byte that is not UTF-8", " (--strict)"));
+  }
+}
+
+void read_text(const CorpusOptions& options, const std::string& path, CorpusCounts& counts, const Sink& sink) {
+  const auto source = open_bytes(path);
+  Document document(sink, counts);
+  std::string raw;
+  size_t kept = 0;
+  for (bool last = false; !last;) {
+    raw.resize(kept + kPiece);
+    const size_t n = source->read(raw.data() + kept, kPiece);
+    last = n == 0;
+    raw.resize(kept + n);
+    const size_t used = append_clean(raw, last, document.text(), counts);
+    raw.erase(0, used);
+    kept = raw.size();
+    check_strict(options, counts, path);
+    document.flush();
+  }
+  document.finish();
+}
+
+void read_row(const CorpusOptions& options, std::string_view line, const std::string& where, CorpusCounts& counts,
+              const Sink& sink) {
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  if (line.find_first_not_of(" \t") == std::string_view::npos) return;
+  const int64_t invalid_before = counts.invalid_bytes;
+  std::string clean;
+  append_clean(line, true, clean, counts);
+  check_strict(options, counts, where);
+  if (counts.invalid_bytes == invalid_before) clean = line;  // the parser says what a NUL means there
+  const nlohmann::json row = parse_json(clean, where);
+  const std::string text = JsonObject(row, where).string(options.field.c_str());
+  Document document(sink, counts);
+  // Long rows go out in pieces, too; "\u0000" is NUL again.
+  for (size_t from = 0; from < text.size();) {
+    const std::string_view part = std::string_view(text).substr(from, kPiece);
+    from += append_clean(part, from + part.size() == text.size(), document.text(), counts);
+    document.flush();
+  }
+  check_strict(options, counts, where);
+  document.finish();
+}
+
+void read_rows(const CorpusOptions& options, const std::string& path, CorpusCounts& counts, const Sink& sink) {
+  const auto source = open_bytes(path);
+  std::string buffer;
+  int64_t line = 0;
+  const auto row = [&](std::string_view text) { read_row(options, text, cat(path, ": row ", ++line), counts, sink); };
+  for (bool last = false; !last;) {
+    const size_t before = buffer.size();
+    buffer.resize(before + kLongest);
+    const size_t n = source->read(buffer.data() + before, kLongest);
+    last = n == 0;
+    buffer.resize(before + n);
+    size_t from = 0, searched = before;
+    for (size_t end; (end = buffer.find('\n', searched)) != std::string::npos; from = searched = end + 1) {
+      row(std::string_view(buffer).substr(from, end - from));
+    }
+    if (last && from < buffer.size()) row(std::string_view(buffer).substr(from));
+    buffer.erase(0, from);
+    if (buffer.size() > kLongestRow) throw Error(cat(path, ": row ", line + 1, ": longer than ", kLongestRow, " bytes"));
+  }
+}
+}  // namespace
+
+std::string CorpusCounts::repairs() const {
+  std::string text;
+  const auto add = [&](int64_t n, const char* what) {
+    if (n) text += cat(text.empty() ? "" : ", ", n, what);
+  };
+  add(invalid_bytes, " bytes that are not UTF-8 replaced by U+FFFD");
+  add(nul_bytes, " NUL bytes left out");
+  add(skipped_files, " files of other kinds skipped");
+  return text;
+}
+
+std::vector<std::string> list_inputs(const CorpusOptions& options, CorpusCounts& counts) {
+  std::vector<std::string> files;
+  for (const std::string& input : options.inputs) {
+    if (input == "-") {
+      files.push_back(input);
+    } else if (fs::is_directory(input)) {
+      std::vector<std::string> found;
+      for (const auto& entry : fs::recursive_directory_iterator(input)) {
+        if (!entry.is_regular_file()) continue;
+        if (is_text(entry.path().string())) {
+          found.push_back(entry.path().string());
+        } else {
+          ++counts.skipped_files;
+        }
+      }
+      if (found.empty()) throw UsageError(cat(input, ": expected .txt or .jsonl files (also .gz, .zst) in it, found none"));
+      std::sort(found.begin(), found.end());
+      files.insert(files.end(), found.begin(), found.end());
+    } else if (fs::exists(input)) {
+      files.push_back(input);
+    } else {
+      glob_t matches{};
+      const int code = ::glob(input.c_str(), 0, nullptr, &matches);
+      for (size_t i = 0; code == 0 && i < matches.gl_pathc; ++i) files.emplace_back(matches.gl_pathv[i]);
+      ::globfree(&matches);
+      if (code != 0) throw UsageError(cat(input, ": no such file or folder, and no file matches it"));
+    }
+  }
+  return files;
+}
+
+CorpusCounts read_corpus(const CorpusOptions& options, const Sink& sink) {
+  CorpusCounts counts;
+  for (const std::string& file : list_inputs(options, counts)) {
+    ++counts.files;
+    if (options.format == "jsonl" || (options.format == "auto" && is_jsonl(file))) {
+      read_rows(options, file, counts, sink);
+    } else {
+      read_text(options, file, counts, sink);
+    }
+  }
+  return counts;
+}
+
+CorpusCounts encode_corpus(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& options,
+                           const std::function<void(std::vector<TokenId>&& ids, bool document_ends)>& sink) {
+  constexpr size_t kBatchBytes = size_t{8} << 20;
+  std::vector<CorpusPiece> batch;
+  size_t bytes = 0;
+  const auto encode_batch = [&] {
+    std::vector<std::vector<TokenId>> ids(batch.size());
+    pool.run(static_cast<int64_t>(batch.size()), [&](int64_t i, int) {
+      const CorpusPiece& piece = batch[static_cast<size_t>(i)];
+      ids[static_cast<size_t>(i)] = piece.first ? tokenizer.encode(piece.text) : tokenizer.encode_rest(piece.text);
+    });
+    for (size_t i = 0; i < batch.size(); ++i) sink(std::move(ids[i]), batch[i].last);
+    batch.clear();
+    bytes = 0;
+  };
+  const CorpusCounts counts = read_corpus(options, [&](CorpusPiece&& piece) {
+    bytes += piece.text.size();
+    batch.push_back(std::move(piece));
+    if (bytes >= kBatchBytes || batch.size() >= 4096) encode_batch();
+  });
+  encode_batch();
+  return counts;
+}
+
+}  // namespace llmtool

@@ -1,0 +1,134 @@
+#include "llmtool/text/train_tokenizer.h"
+
+#include <sentencepiece_trainer.h>
+
+#include <unordered_map>
+
+#include "llmtool/core/error.h"
+#include "text/sentencepiece_model.h"
+#include "text/utf8.h"
+
+namespace llmtool {
+
+namespace {
+constexpr size_t kMaxLine = 4096;  // bytes; longer ones are cut, at a space where there is one
+constexpr std::string_view kReserved = "\xE2\x96\x85";  // U+2585 marks unknown characters during training
+
+/// Cuts the corpus into what SentencePiece calls sentences.
+class Sentences : public sentencepiece::SentenceIterator {
+ public:
+  Sentences(const TextSource& source, TokenizerTrainingResult& result) : source_(source), result_(result) { Next(); }
+
+  bool done() const override { return done_; }
+  const std::string& value() const override { return value_; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+  void Next() override {
+    while (true) {
+      while (rest_.empty()) {
+        if (!source_(rest_)) {
+          done_ = true;
+          return;
+        }
+      }
+      const size_t end = next_end();
+      value_.assign(rest_.substr(0, end));
+      rest_.remove_prefix(end);
+      drop_separator();
+      if (value_.empty()) continue;
+      ++result_.lines;
+      return;
+    }
+  }
+
+ private:
+  /// Line breaks, tabs and the trainer's own mark never stand inside a sentence: it would drop the whole line.
+  size_t next_end() {
+    size_t end = std::min({rest_.find('\n'), rest_.find('\t'), rest_.find(kReserved), rest_.size()});
+    if (end <= kMaxLine) return end;
+    ++result_.split_lines;
+    const size_t space = rest_.rfind(' ', kMaxLine);
+    if (space != std::string_view::npos && space > 0) return space;
+    end = kMaxLine;
+    while ((static_cast<uint8_t>(rest_[end]) & 0xC0) == 0x80) --end;
+    return end;
+  }
+  void drop_separator() {
+    if (rest_.starts_with('\n') || rest_.starts_with('\t')) rest_.remove_prefix(1);
+    if (rest_.starts_with(kReserved)) rest_.remove_prefix(kReserved.size());
+  }
+
+  const TextSource& source_;
+  TokenizerTrainingResult& result_;
+  std::string_view rest_;
+  std::string value_;
+  bool done_ = false;
+};
+
+/// A list in the comma-separated form that the trainer's flags take.
+std::string comma_separated(const std::vector<std::string>& items) {
+  std::string list;
+  for (const std::string& item : items) {
+    std::string quoted;
+    for (const char c : item) quoted += c == '"' ? "\"\"" : std::string(1, c);
+    list += (list.empty() ? "\"" : ",\"") + quoted + "\"";
+  }
+  return list;
+}
+
+void check(const TokenizerTraining& s) {
+  const bool whole = s.model_type == "char" && s.vocab_size == 0;
+  if (!whole && s.vocab_size < 8) {
+    throw UsageError(cat("vocab_size: expected at least 8 (0, every character, for char only), found ", s.vocab_size));
+  }
+  if (s.vocab_size > int64_t{1} << 22) throw UsageError(cat("vocab_size: expected at most 4194304, found ", s.vocab_size));
+  if (!(s.character_coverage > 0 && s.character_coverage <= 1)) {
+    throw UsageError(cat("character_coverage: expected a number above 0 and at most 1, found ", s.character_coverage));
+  }
+  for (const std::string& symbol : s.user_symbols) {
+    if (symbol.empty() || symbol.size() > 256) throw UsageError("user_symbols: expected 1 to 256 bytes each");
+  }
+}
+}  // namespace
+
+TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSource& source) {
+  check(s);
+  TokenizerTrainingResult result;
+  const bool subwords = s.model_type == "unigram" || s.model_type == "bpe";
+  const bool bytes = subwords && s.byte_fallback;
+  std::vector<std::string> symbols = {"\n"};
+  if (!bytes) symbols.emplace_back("\t");
+  symbols.insert(symbols.end(), s.user_symbols.begin(), s.user_symbols.end());
+  if (bytes && s.vocab_size < 256 + 3 + static_cast<int64_t>(symbols.size()) + 8) {
+    throw UsageError(cat("vocab_size: expected at least ", 267 + symbols.size(), " with byte_fallback (256 of them are "
+                         "the bytes), found ", s.vocab_size, "; take more or set byte_fallback to false"));
+  }
+  const bool all_characters = s.model_type == "char" && s.vocab_size == 0;
+  const double coverage = s.model_type == "char" ? 1.0 : s.character_coverage;
+  const std::unordered_map<std::string, std::string> flags = {
+      {"model_type", s.model_type},
+      {"vocab_size", std::to_string(all_characters ? 1 << 20 : s.vocab_size)},
+      {"use_all_vocab", all_characters ? "true" : "false"},
+      {"hard_vocab_limit", "false"},
+      {"character_coverage", cat(coverage)},
+      {"byte_fallback", bytes ? "true" : "false"},
+      {"user_defined_symbols", comma_separated(symbols)},
+      {"normalization_rule_name", "identity"},
+      {"add_dummy_prefix", "false"},
+      {"remove_extra_whitespaces", "false"},
+      {"allow_whitespace_only_pieces", "true"},
+      {"max_sentence_length", std::to_string(2 * kMaxLine)},
+      {"input_sentence_size", std::to_string(s.max_lines)},
+      {"shuffle_input_sentence", "true"},
+      {"num_threads", "16"},  // sums are cut into this many parts: fixed, as they decide the scores' last bits
+      {"minloglevel", "2"}};
+  sentencepiece::SetRandomGeneratorSeed(static_cast<unsigned>(s.seed));
+  Sentences sentences(source, result);
+  if (sentences.done()) throw Error("[tokenizer] expected text to train on, found none");
+  const auto status = sentencepiece::SentencePieceTrainer::Train(flags, &sentences, &result.model);
+  if (!status.ok()) throw Error(cat("[tokenizer] ", status.message()));
+  result.vocab_size = static_cast<int64_t>(read_sentencepiece_model(result.model, "the new model").pieces.size());
+  return result;
+}
+
+}  // namespace llmtool
