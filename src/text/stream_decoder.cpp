@@ -19,15 +19,15 @@ std::string StreamDecoder::take_characters(bool last) {
 
 std::string StreamDecoder::push(TokenId id) {
   std::string text;
-  if (tokenizer_.is_byte(id)) {
-    bytes_ += tokenizer_.surface(id, at_start_);
+  if (tokenizer_->is_byte(id)) {
+    bytes_ += tokenizer_->surface(id, at_start_);
     text = take_characters(false);
   } else {
     text = take_characters(true);
-    text += tokenizer_.surface(id, at_start_ && text.empty());
+    text += tokenizer_->surface(id, at_start_ && text.empty());
   }
   // A piece that is nothing but the space in front of a text ends its start, too.
-  at_start_ = at_start_ && text.empty() && bytes_.empty() && tokenizer_.is_special(id);
+  at_start_ = at_start_ && text.empty() && bytes_.empty() && tokenizer_->is_special(id);
   return text;
 }
 

@@ -52,7 +52,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& pat
 /// Turns ids into text as they come; holds back the bytes of an unfinished character.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
   /// What `id` adds to the text: whole characters only. All pushes and finish() joined equal decode(ids). Bytes that are
   /// no UTF-8 become U+FFFD each.
   std::string push(TokenId id);
@@ -61,7 +61,7 @@ class StreamDecoder {
  private:
   std::string take_characters(bool last);
 
-  const Tokenizer& tokenizer_;
+  const Tokenizer* tokenizer_;
   std::string bytes_;  // of byte pieces, not yet handed out
   bool at_start_ = true;
 };

@@ -1,0 +1,213 @@
+#include "tokenize_text.h"
+
+#include <deque>
+#include <fstream>
+#include <iostream>
+
+#include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
+#include "llmtool/io/files.h"
+#include "llmtool/io/json.h"
+
+namespace llmtool {
+
+TokenizerTrainingResult train_on_corpus(const TokenizerTraining& training, const CorpusOptions& corpus,
+                                        CorpusCounts& counts) {
+  // The trainer pulls, the corpus pushes: files are read one by one, whole pieces at a time.
+  CorpusOptions one = corpus;
+  const std::vector<std::string> files = list_inputs(corpus, counts);
+  std::deque<std::string> pieces;
+  size_t file = 0;
+  std::string current;
+  const TextSource source = [&](std::string_view& text) {
+    while (pieces.empty()) {
+      if (file == files.size()) return false;
+      one.inputs = {files[file++]};
+      const CorpusCounts read = read_corpus(one, [&](CorpusPiece&& piece) { pieces.push_back(std::move(piece.text)); });
+      counts.files += read.files;
+      counts.documents += read.documents;
+      counts.bytes += read.bytes;
+      counts.invalid_bytes += read.invalid_bytes;
+      counts.nul_bytes += read.nul_bytes;
+    }
+    current = std::move(pieces.front());
+    pieces.pop_front();
+    text = current;
+    return true;
+  };
+  return train_tokenizer(training, source);
+}
+
+namespace {
+nlohmann::ordered_json row_of(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
+  std::vector<std::string> pieces;
+  for (const TokenId id : ids) pieces.push_back(tokenizer.piece(id));
+  return {{"ids", ids}, {"pieces", pieces}};
+}
+}  // namespace
+
+CorpusCounts print_ids(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& corpus, bool json) {
+  std::vector<TokenId> document;
+  bool fresh = true;
+  return encode_corpus(pool, tokenizer, corpus, [&](std::vector<TokenId>&& ids, bool ends) {
+    if (json) {
+      document.insert(document.end(), ids.begin(), ids.end());
+      if (!ends) return;
+      std::cout << row_of(tokenizer, document).dump() << "\n";
+      document.clear();
+      return;
+    }
+    std::string line;
+    for (const TokenId id : ids) {
+      if (!fresh) line += ' ';
+      line += std::to_string(id);
+      fresh = false;
+    }
+    if (ends) line += '\n';
+    fresh = fresh || ends;
+    std::cout << line;
+  });
+}
+
+namespace {
+/// Reads ids from text: blanks between them, a line for each text.
+class IdLines {
+ public:
+  IdLines(const Tokenizer& tokenizer, bool json, std::string origin)
+      : tokenizer_(tokenizer), decoder_(tokenizer), json_(json), origin_(std::move(origin)) {}
+
+  void feed(std::string_view part) {
+    for (const char c : part) {
+      if (c >= '0' && c <= '9') {
+        number_ = number_ * 10 + (c - '0');
+        if (number_ > INT32_MAX) refuse("an id that is too large");
+        in_number_ = true;
+        continue;
+      }
+      end_number();
+      if (c == '\n') {
+        end_line();
+      } else if (c != ' ' && c != '\t' && c != '\r') {
+        refuse(cat("\"", c, "\" where ids belong"));
+      }
+    }
+  }
+  void finish() {
+    end_number();
+    if (open_) end_line();
+  }
+  /// Writes one text of known ids.
+  void write(std::span<const TokenId> ids) {
+    for (const TokenId id : ids) push(id);
+    end_line();
+  }
+
+ private:
+  void push(TokenId id) {
+    if (!open_ && !json_ && texts_ > 0) std::cout << '\n';
+    open_ = true;
+    out(decoder_.push(id));
+  }
+  void end_number() {
+    if (in_number_) push(static_cast<TokenId>(number_));
+    in_number_ = false;
+    number_ = 0;
+  }
+  void end_line() {
+    if (!open_ && !json_ && texts_ > 0) std::cout << '\n';
+    out(decoder_.finish());
+    if (json_) std::cout << nlohmann::ordered_json{{"text", text_}}.dump() << "\n";
+    text_.clear();
+    decoder_ = StreamDecoder(tokenizer_);
+    open_ = false;
+    ++texts_;
+  }
+  void out(const std::string& text) {
+    if (json_) {
+      text_ += text;
+    } else {
+      std::cout << text;
+    }
+  }
+  [[noreturn]] void refuse(const std::string& found) const {
+    throw Error(cat(origin_, ": line ", texts_ + 1, ": expected ids, found ", found));
+  }
+
+  const Tokenizer& tokenizer_;
+  StreamDecoder decoder_;
+  bool json_;
+  std::string origin_, text_;
+  int64_t number_ = 0, texts_ = 0;
+  bool in_number_ = false, open_ = false;
+};
+
+void print_rows(std::istream& in, const std::string& origin, IdLines& lines) {
+  std::string line;
+  for (int64_t row = 1; std::getline(in, line); ++row) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = cat(origin, ": row ", row);
+    const nlohmann::json json = parse_json(line, where);
+    const JsonObject object(json, where);
+    if (!object.has("ids")) throw Error(where + ": ids: expected a list of integers, found nothing");
+    const std::vector<int64_t> ids = object.integers("ids", 0, INT32_MAX);
+    lines.write(std::vector<TokenId>(ids.begin(), ids.end()));
+  }
+}
+}  // namespace
+
+void print_text(const Tokenizer& tokenizer, const CorpusOptions& corpus, bool json) {
+  std::vector<std::string> inputs = corpus.inputs;
+  if (inputs.empty()) inputs = {"-"};
+  for (const std::string& input : inputs) {
+    std::ifstream file;
+    if (input != "-") {
+      file.open(input, std::ios::binary);
+      if (!file) throw Error(input + ": cannot be opened");
+    }
+    std::istream& in = input == "-" ? std::cin : file;
+    const std::string origin = input == "-" ? "standard input" : input;
+    IdLines lines(tokenizer, json, origin);
+    if (corpus.format == "jsonl" || (corpus.format == "auto" && input.ends_with(".jsonl"))) {
+      print_rows(in, origin, lines);
+      continue;
+    }
+    std::string buffer(1 << 16, '\0');
+    while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), in.gcount() > 0) {
+      lines.feed(std::string_view(buffer).substr(0, static_cast<size_t>(in.gcount())));
+    }
+    lines.finish();
+  }
+}
+
+nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& corpus) {
+  nlohmann::ordered_json report = {{"vocab_size", tokenizer.vocab_size()}, {"hash", hex(tokenizer.hash())}};
+  nlohmann::ordered_json special = nlohmann::ordered_json::object();
+  for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
+    if (tokenizer.is_special(id)) special[tokenizer.piece(id)] = id;
+  }
+  report["special_tokens"] = special;
+  report["bos_id"] = tokenizer.bos_id();
+  report["eos_id"] = tokenizer.eos_id();
+  report["unk_id"] = tokenizer.unk_id();
+  report["pad_id"] = tokenizer.pad_id();
+  report["adds_bos"] = tokenizer.adds_bos();
+  if (corpus.inputs.empty()) return report;
+  int64_t tokens = 0, unknown = 0, continuation = 0;
+  CorpusCounts counts = encode_corpus(pool, tokenizer, corpus, [&](std::vector<TokenId>&& ids, bool) {
+    tokens += static_cast<int64_t>(ids.size());
+    unknown += std::count(ids.begin(), ids.end(), tokenizer.unk_id());
+  });
+  read_corpus(corpus, [&](CorpusPiece&& piece) {
+    continuation += std::count_if(piece.text.begin(), piece.text.end(), [](char c) { return (c & 0xC0) == 0x80; });
+  });
+  const auto share = [&](int64_t n) { return tokens ? static_cast<double>(n) / static_cast<double>(tokens) : 0.0; };
+  report["bytes"] = counts.bytes;
+  report["characters"] = counts.bytes - continuation;
+  report["tokens"] = tokens;
+  report["characters_per_token"] = share(counts.bytes - continuation);
+  report["bytes_per_token"] = share(counts.bytes);
+  report["unknown_rate"] = share(unknown);
+  return report;
+}
+
+}  // namespace llmtool
