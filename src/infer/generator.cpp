@@ -1,0 +1,260 @@
+#include "llmtool/infer/generator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <deque>
+#include <map>
+
+#include "llmtool/core/error.h"
+
+namespace llmtool {
+
+namespace {
+constexpr int64_t kEchoRows = 256;  // positions of a prompt whose logits exist at a time
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// A prompt that has been read, kept until all its answers have begun.
+struct Prefix {
+  GenerationRequest request;
+  int64_t index = 0;
+  std::unique_ptr<KvCache> cache;
+  std::vector<float> logits;  // (V): after the last token
+  std::vector<std::optional<double>> logprobs;
+  double seconds = 0;
+  int64_t samples_begun = 0;
+};
+
+/// An answer being written.
+struct Slot {
+  GenerationResult result;
+  std::unique_ptr<KvCache> cache;
+  TokenHistory history;
+  AnswerText text;
+  Rng rng;
+  TokenId last = 0;
+  double began = 0;
+  bool done = false;
+
+  Slot(const Tokenizer* tokenizer, const std::vector<std::string>& stops) : text(tokenizer, stops) {}
+};
+}  // namespace
+
+size_t generation_scratch(const Transformer& model, ThreadPool& pool, int64_t batch_size, bool echo) {
+  Arena saved, scratch;
+  Exec exec{pool, saved, scratch, Rng()};
+  const ModelConfig& c = model.config();
+  KvCache cache(c, c.max_position_embeddings);
+  const int64_t n = std::min<int64_t>(c.max_position_embeddings, 512), rows = echo ? std::min(n, kEchoRows) : 1;
+  const std::vector<int32_t> ids(static_cast<size_t>(std::max(n, batch_size)));
+  float unused = 0;
+  model.forward(exec, std::span(ids).first(static_cast<size_t>(n)), cache, Tensor(&unused, {rows, c.vocab_size}));
+  const std::vector<KvCache*> caches(static_cast<size_t>(batch_size), &cache);
+  model.decode(exec, std::span(ids).first(static_cast<size_t>(batch_size)), caches,
+               Tensor(&unused, {batch_size, c.vocab_size}));
+  return scratch.peak();
+}
+
+struct Generator::Impl {
+  Impl(const Transformer& m, const Tokenizer* t, ThreadPool& p, GenerationOptions o)
+      : model(m), tokenizer(t), options(std::move(o)), context(m.config().max_position_embeddings),
+        saved(4096), scratch(generation_scratch(m, p, options.batch_size, options.echo)),
+        exec{p, saved, scratch, Rng()} {}
+
+  std::unique_ptr<Prefix> read_prompt(GenerationRequest request, int64_t index);
+  void read_echoed(Prefix& prefix);
+  std::unique_ptr<Slot> begin(Prefix& prefix);
+  void take_token(Slot& slot, std::span<const float> logits);
+  void fill(const Source& source);
+  void decode();
+  void deliver(const Sink& sink, const Stream& stream);
+
+  const Transformer& model;
+  const Tokenizer* tokenizer;
+  GenerationOptions options;
+  int64_t context;
+  Arena saved, scratch;
+  Exec exec;
+  std::deque<std::unique_ptr<Slot>> slots;  // in the order of delivery
+  std::unique_ptr<Prefix> prefix;           // whose answers are being begun
+  int64_t prompts = 0;
+  bool exhausted = false;
+  size_t streamed = 0;  // bytes of the first slot's text that were streamed
+};
+
+void Generator::Impl::read_echoed(Prefix& prefix) {
+  const std::span<const TokenId> ids = prefix.request.ids;
+  const int64_t V = model.config().vocab_size, n = static_cast<int64_t>(ids.size());
+  std::vector<float> logits(static_cast<size_t>(std::min(n, kEchoRows) * V));
+  prefix.logprobs.emplace_back();
+  for (int64_t first = 0; first < n; first += kEchoRows) {
+    const int64_t rows = std::min(kEchoRows, n - first);
+    model.forward(exec, ids.subspan(static_cast<size_t>(first), static_cast<size_t>(rows)), *prefix.cache,
+                  Tensor(logits.data(), {rows, V}));
+    for (int64_t r = 0; r < rows && first + r + 1 < n; ++r) {
+      const std::span<const float> row(logits.data() + r * V, static_cast<size_t>(V));
+      const TokenId next = ids[static_cast<size_t>(first + r + 1)];
+      prefix.logprobs.emplace_back(row[static_cast<size_t>(next)] - log_sum_exp(row));
+    }
+    if (first + rows == n) prefix.logits.assign(logits.data() + (rows - 1) * V, logits.data() + rows * V);
+  }
+}
+
+std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, int64_t index) {
+  auto p = std::make_unique<Prefix>();
+  p->index = index;
+  auto& ids = request.ids;
+  const int64_t room = std::max<int64_t>(1, context - (options.truncate_left ? options.max_new_tokens : 0));
+  if (ids.empty()) throw UsageError(cat("prompt ", index, ": expected at least one token (the vocabulary has no BOS)"));
+  if (static_cast<int64_t>(ids.size()) > context && !options.truncate_left) {
+    throw Error(cat("prompt ", index, ": ", ids.size(), " tokens do not fit the model's context of ", context,
+                    "; --truncate left drops the beginning"));
+  }
+  if (options.truncate_left && static_cast<int64_t>(ids.size()) > room) ids.erase(ids.begin(), ids.end() - room);
+  p->request = std::move(request);
+  const double start = now();
+  const int64_t length = static_cast<int64_t>(p->request.ids.size());
+  p->cache = std::make_unique<KvCache>(model.config(), std::min(context, length + options.max_new_tokens));
+  if (options.echo) {
+    read_echoed(*p);
+  } else {
+    p->logits.resize(static_cast<size_t>(model.config().vocab_size));
+    model.forward(exec, p->request.ids, *p->cache, Tensor(p->logits.data(), {1, model.config().vocab_size}));
+  }
+  p->seconds = now() - start;
+  return p;
+}
+
+std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
+  auto slot = std::make_unique<Slot>(tokenizer, options.stop_strings);
+  GenerationResult& r = slot->result;
+  r.index = p.index;
+  r.sample = p.samples_begun++;
+  r.prompt = p.request.prompt;
+  r.prompt_ids = p.request.ids;
+  r.prompt_logprobs = p.logprobs;
+  r.prompt_seconds = p.seconds;
+  slot->rng = Rng(options.seed).split(static_cast<uint64_t>(r.index)).split(static_cast<uint64_t>(r.sample));
+  slot->began = now();
+  if (options.sampling.penalizes()) {
+    for (const TokenId id : r.prompt_ids) ++slot->history.prompt[id];
+  }
+  if (p.samples_begun == options.num_samples) {
+    slot->cache = std::move(p.cache);  // the last answer needs no copy
+  } else {
+    slot->cache = std::make_unique<KvCache>(model.config(), p.cache->capacity());
+    slot->cache->copy_from(*p.cache);
+  }
+  if (options.max_new_tokens == 0) {
+    slot->done = true;
+    r.finish_reason = "length";
+  } else {
+    take_token(*slot, p.logits);
+  }
+  return slot;
+}
+
+void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
+  GenerationResult& r = slot.result;
+  const double uniform = static_cast<double>(slot.rng.at(r.ids.size()) >> 11) * 0x1p-53;
+  const TokenId id = sample(logits, options.sampling, slot.history, uniform);
+  const auto end = [&](const char* reason) {
+    slot.done = true;
+    r.finish_reason = reason;
+    slot.text.finish();
+    r.text = slot.text.text();
+    r.seconds = now() - slot.began;
+    slot.cache.reset();
+  };
+  if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end()) return end("stop");
+  r.ids.push_back(id);
+  slot.last = id;
+  ++slot.history.answer[id];
+  if (options.logprobs >= 0) {
+    const double log_z = log_sum_exp(logits);
+    r.logprobs.push_back(logits[static_cast<size_t>(id)] - log_z);
+    SamplingOptions plain;
+    plain.temperature = 1;
+    plain.top_k = std::max<int64_t>(1, options.logprobs);
+    std::vector<TokenLogprob> top = candidates(logits, plain, {});
+    top.resize(std::min(top.size(), static_cast<size_t>(options.logprobs)));
+    for (auto& [token, value] : top) value = logits[static_cast<size_t>(token)] - log_z;
+    r.top_logprobs.push_back(std::move(top));
+  }
+  slot.text.push(id);
+  if (slot.text.stopped()) return end("stop");
+  const bool full = slot.cache->length >= slot.cache->capacity();
+  if (full || static_cast<int64_t>(r.ids.size()) >= options.max_new_tokens) end("length");
+}
+
+void Generator::Impl::fill(const Source& source) {
+  const auto active = [&] {
+    return std::count_if(slots.begin(), slots.end(), [](const auto& s) { return !s->done; });
+  };
+  // Finished answers that wait for an earlier one are bounded, too.
+  while (active() < options.batch_size && static_cast<int64_t>(slots.size()) < 64 * options.batch_size) {
+    if (!prefix) {
+      GenerationRequest request;
+      if (exhausted || !source(request)) {
+        exhausted = true;
+        return;
+      }
+      prefix = read_prompt(std::move(request), prompts++);
+    }
+    slots.push_back(begin(*prefix));
+    if (prefix->samples_begun == options.num_samples) prefix.reset();
+    if (slots.size() == 1) return;  // it can be shown at once
+  }
+}
+
+void Generator::Impl::decode() {
+  std::vector<Slot*> active;
+  std::vector<KvCache*> caches;
+  std::vector<int32_t> ids;
+  for (const auto& slot : slots) {
+    if (slot->done) continue;
+    active.push_back(slot.get());
+    caches.push_back(slot->cache.get());
+    ids.push_back(slot->last);
+  }
+  if (active.empty()) return;
+  const int64_t V = model.config().vocab_size, B = static_cast<int64_t>(active.size());
+  std::vector<float> logits(static_cast<size_t>(B * V));
+  model.decode(exec, ids, caches, Tensor(logits.data(), {B, V}));
+  for (int64_t b = 0; b < B; ++b) {
+    take_token(*active[static_cast<size_t>(b)], {logits.data() + b * V, static_cast<size_t>(V)});
+  }
+}
+
+void Generator::Impl::deliver(const Sink& sink, const Stream& stream) {
+  while (!slots.empty()) {
+    Slot& first = *slots.front();
+    const std::string& text = first.text.text();
+    if (stream && text.size() > streamed) stream(text.substr(streamed));
+    streamed = text.size();
+    if (!first.done) return;
+    sink(first.result);
+    slots.pop_front();
+    streamed = 0;
+  }
+}
+
+Generator::Generator(const Transformer& model, const Tokenizer* tokenizer, ThreadPool& pool, GenerationOptions options)
+    : impl_(std::make_unique<Impl>(model, tokenizer, pool, std::move(options))) {}
+Generator::~Generator() = default;
+
+void Generator::run(const Source& source, const Sink& sink, const Stream& stream) {
+  Impl& g = *impl_;
+  while (true) {
+    g.fill(source);
+    g.deliver(sink, stream);
+    if (g.slots.empty() && !g.prefix && g.exhausted) return;
+    g.decode();
+    g.deliver(sink, stream);
+  }
+}
+
+}  // namespace llmtool
