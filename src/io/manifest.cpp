@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <memory>
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
@@ -21,8 +22,18 @@ namespace fs = std::filesystem;
 namespace {
 constexpr const char* kManifest = "manifest.json";
 
-std::string digest(std::span<const std::byte> bytes) {
-  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+/// XXH3-128 of a file, piece by piece, so that a large one does not become resident.
+std::string digest(const MappedFile& file) {
+  constexpr size_t kPiece = size_t{4} << 20;
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  XXH3_128bits_reset(state.get());
+  const std::span<const std::byte> bytes = file.bytes();
+  for (size_t at = 0; at < bytes.size(); at += kPiece) {
+    const auto piece = bytes.subspan(at, std::min(kPiece, bytes.size() - at));
+    XXH3_128bits_update(state.get(), piece.data(), piece.size());
+    release_pages(piece.data(), piece.size());
+  }
+  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
   return hex(hash.high64) + hex(hash.low64);
 }
 
@@ -49,7 +60,7 @@ void write_manifest(const fs::path& folder) {
   for (const fs::path& file : files_below(folder)) {
     const MappedFile mapped(file);
     files[file.lexically_relative(folder).generic_string()] = {{"bytes", mapped.bytes().size()},
-                                                              {"xxh3_128", digest(mapped.bytes())}};
+                                                              {"xxh3_128", digest(mapped)}};
   }
   write_file(folder / kManifest, nlohmann::ordered_json{{"files", files}}.dump(2) + "\n");
 }
@@ -69,7 +80,7 @@ std::string verify_manifest(const fs::path& folder) {
       if (file.bytes().size() != static_cast<uint64_t>(bytes)) {
         return cat(name, ": expected ", bytes, " bytes, found ", file.bytes().size());
       }
-      if (digest(file.bytes()) != expected.string("xxh3_128")) return name + ": its hash differs";
+      if (digest(file) != expected.string("xxh3_128")) return name + ": its hash differs";
     }
     return "";
   } catch (const Error& e) {

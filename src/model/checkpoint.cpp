@@ -67,6 +67,7 @@ Transformer load_transformer(const fs::path& path) {
     const auto it = find_tensor(files.tensors(), p.name, prefix);
     if (it == files.tensors().end()) throw Error(cat(folder.string(), ": ", p.name, ": not among the file's tensors"));
     load_param(p, it->second, folder);
+    release_pages(it->second.data, it->second.bytes());
     used.insert(it->first);
   }
   for (const auto& [name, tensor] : files.tensors()) {

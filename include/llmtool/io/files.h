@@ -28,6 +28,9 @@ class MappedFile {
   std::filesystem::path path_;
 };
 
+/// Says that these bytes of a mapped file will not be read again soon: they stop counting as resident.
+void release_pages(const void* data, size_t bytes);
+
 std::string read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);
 /// Writes beside the target, fsyncs, renames over it, fsyncs the folder. Throws Error (disk full, read-only) and leaves
 /// the old file as it was.

@@ -1,0 +1,49 @@
+#pragma once
+// RunFolder: the place of one training run; what it holds survives a crash at any moment.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "llmtool/io/files.h"
+
+namespace llmtool {
+
+/// run.json, metrics.jsonl, report.html, model/, checkpoints/step-N/. One process at a time.
+class RunFolder {
+ public:
+  struct Checkpoint {
+    int64_t step;
+    std::filesystem::path path;
+  };
+
+  /// Creates the folder and locks it. Throws Error where it cannot be written or another run holds it.
+  explicit RunFolder(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+
+  /// Saves what `write` puts into the folder that it is given: into step-N.tmp first, synchronised and with a manifest,
+  /// then renamed; afterwards the oldest checkpoints go, `keep` (at least 2) stay.
+  std::filesystem::path save_checkpoint(int64_t step, int64_t keep,
+                                        const std::function<void(const std::filesystem::path&)>& write);
+  /// The newest checkpoint that is whole; those that are not are named in a warning.
+  std::optional<Checkpoint> latest_checkpoint() const;
+  bool has_checkpoints() const { return !checkpoints().empty(); }
+
+  /// metrics.jsonl: one row more.
+  void append_metrics(const nlohmann::ordered_json& row);
+  /// Drops rows beyond `step`, and a torn last one.
+  void rewind_metrics(int64_t step);
+  std::vector<nlohmann::json> metrics() const;
+
+ private:
+  std::vector<Checkpoint> checkpoints() const;  // the newest first
+
+  std::filesystem::path path_;
+  FolderLock lock_;
+};
+
+}  // namespace llmtool
