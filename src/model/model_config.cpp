@@ -1,6 +1,7 @@
 #include "llmtool/model/model_config.h"
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
@@ -15,6 +16,13 @@ struct Overloaded : Cases... {
 };
 template <class... Cases>
 Overloaded(Cases...) -> Overloaded<Cases...>;
+
+/// Choices left open become the family's own.
+void settle_choices(const Architecture& row, ModelConfig& c) {
+  for (const ConfigKey& key : row.keys) {
+    if (const auto* k = std::get_if<ChoiceKey>(&key); k && (c.*k->field).empty()) c.*k->field = k->absent;
+  }
+}
 
 /// The family's spelling of a field, for messages.
 std::string key_of(const Architecture& row, int64_t ModelConfig::*field) {
@@ -76,6 +84,7 @@ void read_token_ids(const JsonObject& json, ModelConfig& c) {
 
 void ModelConfig::resolve() {
   const Architecture& row = architecture(model_type);
+  settle_choices(row, *this);
   const auto refuse = [&](int64_t ModelConfig::*field, const std::string& what) {
     throw UsageError(cat("model.", key_of(row, field), ": ", what));
   };
@@ -103,12 +112,24 @@ void ModelConfig::resolve() {
 }
 
 void ModelConfig::visit(ConfigVisitor& v) {
-  for (const ConfigKey& key : architecture(model_type).keys) {
+  v.choice("model_type", model_type, architecture_names(), "family; its keys are those of its config.json");
+  const auto visit_key = [&](const ConfigKey& key) {
     std::visit(Overloaded{[&](const IntegerKey& k) { v.integer(k.name, this->*k.field, {k.min, k.max}, k.help); },
                           [&](const NumberKey& k) { v.number(k.name, this->*k.field, {k.min, k.max}, k.help); },
                           [&](const BooleanKey& k) { v.boolean(k.name, this->*k.field, k.help); },
                           [&](const ChoiceKey& k) { v.choice(k.name, this->*k.field, k.choices, k.help); }},
                key);
+  };
+  if (!model_type.empty()) {
+    settle_choices(architecture(model_type), *this);
+    for (const ConfigKey& key : architecture(model_type).keys) visit_key(key);
+    return;
+  }
+  std::set<std::string> seen;  // every family's keys, each once: for the schema
+  for (const std::string& name : architecture_names()) {
+    for (const ConfigKey& key : architecture(name).keys) {
+      if (std::visit([&](const auto& k) { return seen.insert(k.name).second; }, key)) visit_key(key);
+    }
   }
 }
 

@@ -25,7 +25,7 @@ struct ModelConfig {
   int64_t max_position_embeddings = 1024;
   double norm_eps = 1e-5;
   double rope_theta = 10000;
-  std::string hidden_act = "silu";  // silu, gelu (erf), gelu_new (tanh)
+  std::string hidden_act;           // silu, gelu (erf), gelu_new (tanh); empty: the family's
   bool attention_bias = false;
   bool mlp_bias = false;
   bool tie_word_embeddings = true;
@@ -36,8 +36,8 @@ struct ModelConfig {
 
   /// Fills in what is 0 and refuses (UsageError naming the key) what cannot be.
   void resolve();
-  /// The keys of a training config's `model` section: Hugging Face spellings of `model_type`'s family. `model_type`
-  /// must have been set first.
+  /// The keys of a training config's `model` section: model_type, then the Hugging Face spellings of that family; of all
+  /// families where it is empty.
   void visit(ConfigVisitor& v);
   int64_t kv_heads() const { return num_key_value_heads ? num_key_value_heads : num_attention_heads; }
 };

@@ -1,0 +1,93 @@
+#include "llmtool/train/report.h"
+
+#include <sstream>
+
+#include "llmtool/io/files.h"
+#include "train/chart.h"
+
+namespace llmtool {
+
+namespace {
+using Points = std::vector<std::pair<double, double>>;
+
+Points points_of(const std::vector<nlohmann::json>& rows, const char* key) {
+  Points points;
+  for (const nlohmann::json& row : rows) {
+    const auto step = row.find("step"), value = row.find(key);
+    if (step == row.end() || value == row.end() || !step->is_number() || !value->is_number()) continue;
+    points.emplace_back(step->get<double>(), value->get<double>());
+  }
+  return points;
+}
+
+/// An exponential mean over about a fiftieth of the curve, corrected at its start.
+Points smoothed(const Points& points) {
+  const double keep = 1 - 1 / std::max(2.0, static_cast<double>(points.size()) / 50);
+  Points smooth;
+  double mean = 0, weight = 0;
+  for (const auto& [x, y] : points) {
+    mean = keep * mean + (1 - keep) * y;
+    weight = keep * weight + (1 - keep);
+    smooth.emplace_back(x, mean / weight);
+  }
+  return smooth;
+}
+
+constexpr const char* kStyle = R"(
+:root{color-scheme:light dark;--ink:#1d2433;--soft:#667085;--line:#e4e7ec;--page:#fff;--box:#f7f8fa;--a:#2563eb;--b:#d9480f;--faint:#b9cdf7}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#98a2b3;--line:#2c3340;--page:#14171d;--box:#1b1f27;--a:#6ea0ff;--b:#ff9b63;--faint:#2f4470}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:860px;margin:32px auto;padding:0 20px}
+h1{font-size:24px;margin:0 0 12px}h2{font-size:17px;margin:32px 0 8px}
+table{border-collapse:collapse}td{padding:2px 20px 2px 0;vertical-align:top}td:first-child{color:var(--soft)}
+svg{width:100%;height:auto;margin:8px 0}.title{font-weight:600;font-size:14px;fill:var(--ink)}.tick{font-size:11px;fill:var(--soft)}
+.grid{stroke:var(--line)}polyline{fill:none;stroke-width:1.6}.raw{stroke:var(--faint);fill:none;stroke-width:1}
+.main{stroke:var(--a)}.other{stroke:var(--b)}circle.main{fill:var(--a)}circle.other{fill:var(--b)}polyline.main,polyline.other{fill:none}
+line.main,line.other,line.raw{stroke-width:2.5}
+pre{background:var(--box);border:1px solid var(--line);border-radius:6px;padding:10px 12px;white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.5 ui-monospace,monospace}
+.prompt{color:var(--soft)}
+)";
+
+void table(std::ostringstream& out, const std::vector<std::pair<std::string, std::string>>& rows) {
+  out << "<table>";
+  for (const auto& [name, value] : rows) {
+    out << "<tr><td>" << html_escape(name) << "</td><td>" << html_escape(value) << "</td></tr>";
+  }
+  out << "</table>\n";
+}
+
+void samples(std::ostringstream& out, const RunReport& report) {
+  if (report.samples.empty()) return;
+  out << "<h2>Samples</h2>\n";
+  const int64_t newest = report.samples.back().step;
+  for (auto s = report.samples.rbegin(); s != report.samples.rend(); ++s) {
+    out << "<details" << (s->step == newest ? " open" : "") << "><summary>step " << s->step
+        << "</summary><pre><span class=prompt>" << html_escape(s->prompt) << "</span>" << html_escape(s->text)
+        << "</pre></details>\n";
+  }
+}
+}  // namespace
+
+void write_report(const std::filesystem::path& file, const RunReport& report) {
+  const Points loss = points_of(report.metrics, "loss");
+  const auto single = [&](const char* title, const char* key) {
+    return line_chart(title, "step", {{title, "main", points_of(report.metrics, key)}});
+  };
+  std::ostringstream out;
+  out << "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>"
+      << html_escape(report.title) << "</title><style>" << kStyle << "</style>\n<h1>" << html_escape(report.title)
+      << "</h1>\n";
+  table(out, report.summary);
+  out << "<h2>Curves</h2>\n"
+      << line_chart("loss (nats per token)", "step",
+                    {{"training", "raw", loss},
+                     {"training, smoothed", "main", smoothed(loss)},
+                     {"validation", "other", points_of(report.metrics, "val_loss")}})
+      << single("learning rate", "learning_rate") << single("gradient norm", "grad_norm")
+      << single("tokens per second", "tokens_per_second") << "\n";
+  samples(out, report);
+  out << "<h2>Config</h2>\n<pre>" << html_escape(report.config.dump(2)) << "</pre>\n<h2>Environment</h2>\n";
+  table(out, report.environment);
+  write_file(file, out.str());
+}
+
+}  // namespace llmtool
