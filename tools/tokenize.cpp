@@ -80,7 +80,7 @@ int train(const TokenizeFlags& flags) {
   if (config.corpus.inputs.empty()) throw UsageError("--input: expected files, folders or globs");
   fs::create_directories(flags.output);
   CorpusCounts counts;
-  const TokenizerTrainingResult result = train_on_corpus(config.training, config.corpus, counts);
+  const TokenizerTrainingResult result = train_tokenizer_on(config.training, config.corpus, counts);
   say_repairs(counts);
   if (result.split_lines) info(cat(result.split_lines, " lines longer than 4096 bytes were split"));
   const fs::path model = fs::path(flags.output) / "tokenizer.model";

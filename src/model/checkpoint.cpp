@@ -55,12 +55,9 @@ fs::path find_model_folder(const fs::path& path) {
                        fs::exists(path) ? "" : ", found nothing there"));
 }
 
-Transformer load_transformer(const fs::path& path) {
-  const fs::path folder = find_model_folder(path);
-  const ModelConfig config = read_model_config(folder);
+void load_weights(Transformer& model, const fs::path& folder) {
+  const ModelConfig& config = model.config();
   const SafetensorsFolder files(folder);
-  // Before the weights are allocated: a config that does not fit the file must not cost its memory.
-  Transformer model(config);
   const std::string prefix = architecture(config.model_type).names.prefix;
   std::set<std::string> used;
   for (const Param& p : model.params().list()) {
@@ -76,6 +73,12 @@ Transformer load_transformer(const fs::path& path) {
                       " model with this config.json has no such tensor"));
     }
   }
+}
+
+Transformer load_transformer(const fs::path& path) {
+  const fs::path folder = find_model_folder(path);
+  Transformer model(read_model_config(folder));
+  load_weights(model, folder);
   return model;
 }
 

@@ -45,7 +45,7 @@ void Transformer::Impl::run_layers(Exec& exec, std::span<const int32_t> ids, int
   Tensor x = exec.scratch.take({B, T, config.hidden_size}), y = exec.scratch.take({B, T, config.hidden_size});
   std::vector<KvRows> rows(caches.size());
   Sequences s{B, T, position};
-  if (!row.learned_positions) s.rope = &rope;
+  s.rope = rope_of(exec, position, B * T);
   s.past = rows;
   embed_tokens(exec, s, ids, x);
   for (size_t layer = 0; layer < blocks.size(); ++layer) {

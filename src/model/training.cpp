@@ -83,7 +83,7 @@ LossSums Transformer::train_step(Exec& exec, std::span<const int32_t> inputs, st
   ArenaScope saved_scope(exec.saved), scratch_scope(exec.scratch);
   Sequences s{B, T, count_positions(exec, B, T)};
   s.training = true;
-  if (!m.row.learned_positions) s.rope = &m.rope;
+  s.rope = m.rope_of(exec, s.positions, T);
   const Dropout embedding_dropout{m.config.embedding_dropout, exec.rng.split(kEmbeddingStream)};
   std::vector<BlockSaved> saved(m.blocks.size());
   Tensor x = exec.saved.take({B, T, C});
@@ -124,7 +124,7 @@ LossSums Transformer::evaluate(Exec& exec, std::span<const int32_t> inputs, std:
   }
   ArenaScope scope(exec.scratch);
   Sequences s{B, T, count_positions(exec, B, T)};
-  if (!m.row.learned_positions) s.rope = &m.rope;
+  s.rope = m.rope_of(exec, s.positions, T);
   Tensor x = exec.scratch.take({B, T, m.config.hidden_size}), y = exec.scratch.take({B, T, m.config.hidden_size});
   m.embed_tokens(exec, s, inputs, x);
   for (size_t layer = 0; layer < m.blocks.size(); ++layer) {

@@ -66,8 +66,6 @@ Transformer::Impl::Impl(ModelConfig c) : config((c.resolve(), std::move(c))), ro
   if (row.learned_positions) {
     positions = store.add(cat(n.prefix, n.positions, ".weight"),
                           {config.max_position_embeddings, config.hidden_size}, true);
-  } else {
-    rope = RopeTable(config.max_position_embeddings, config.head_dim, config.rope_theta);
   }
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) blocks.push_back(add_block(layer));
   final_norm = add_norm(cat(n.prefix, n.final_norm));
@@ -94,6 +92,13 @@ void Transformer::Impl::check_ids(std::span<const int32_t> ids, int32_t lowest, 
 void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, std::span<const int32_t> ids, Tensor x) const {
   embed(exec, embedding->value, positions ? positions->value : Tensor(), ids.data(), s.positions, x);
   report("embedding", -1, x);
+}
+
+Tensor Transformer::Impl::rope_of(Exec& exec, const int32_t* position, int64_t n) const {
+  if (row.learned_positions) return {};
+  const Tensor table = exec.scratch.take({n, config.head_dim});
+  rope_table(exec, position, config.rope_theta, table);
+  return table;
 }
 
 void Transformer::Impl::logits_of(Exec& exec, Tensor hidden, Tensor logits, bool few_rows) const {

@@ -27,6 +27,8 @@ struct Transformer::Impl {
   void logits_of(Exec& exec, Tensor hidden, Tensor logits, bool few_rows) const;
   LossSums head_loss(Exec& exec, Tensor hidden, std::span<const int32_t> targets, const LossOptions& options,
                      Tensor dhidden);
+  /// The rotary table of n positions, in scratch; empty where positions are learned.
+  Tensor rope_of(Exec& exec, const int32_t* position, int64_t n) const;
   void check_ids(std::span<const int32_t> ids, int32_t lowest, const char* what) const;
   void report(const char* name, int64_t layer, Tensor value) const {
     if (observer) observer(name, layer, value);
@@ -41,7 +43,6 @@ struct Transformer::Impl {
   Param* head = nullptr;       // the embedding where tied
   std::vector<Block> blocks;
   Norm final_norm;
-  RopeTable rope;
   std::vector<Param*> residual_projections;
   std::function<void(const char*, int64_t, Tensor)> observer;
 };

@@ -39,7 +39,7 @@ void append(const Block& block, const Sequences& s, Tensor qkv) {
 
 void Block::attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_rows, Tensor result, Tensor lse) const {
   if (s.rope) {
-    rope(exec, *s.rope, qkv_rows.f32(), s.B * s.T, qkv_rows.cols(), heads + kv_heads, s.positions);
+    rope(exec, s.rope, qkv_rows.f32(), s.B * s.T, qkv_rows.cols(), heads + kv_heads);
   }
   AttentionInput in = self_attention(*this, s, rng, qkv_rows);
   if (s.past.empty()) return attention(exec, in, result.f32(), lse.f32());
@@ -142,7 +142,7 @@ void Block::attention_part_backward(Exec& exec, const Sequences& s, const Rng& r
     attention_backward(exec, self_attention(*this, s, rng, saved.qkv), saved.attention.f32(), saved.lse.f32(),
                        da.f32(), dq, dk, dk + kv_heads * head_dim);
   }
-  if (s.rope) rope(exec, *s.rope, dqkv.f32(), B * T, dqkv.cols(), heads + kv_heads, s.positions, true);
+  if (s.rope) rope(exec, s.rope, dqkv.f32(), B * T, dqkv.cols(), heads + kv_heads, true);
   const Tensor n = exec.scratch.take({B, T, C}), dn = exec.scratch.take({B, T, C});
   attention_norm.forward(exec, saved.x, n);
   qkv.backward(exec, n, dqkv, dn);

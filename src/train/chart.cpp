@@ -63,12 +63,12 @@ struct Frame {
 void draw_grid(std::ostringstream& out, const Frame& f, const std::string& x_label) {
   for (double v = f.y.low; v <= f.y.high + f.y.step / 2; v += f.y.step) {
     out << "<line class=grid x1=" << kLeft << " x2=" << kWidth - kRight << " y1=" << f.py(v) << " y2=" << f.py(v)
-        << "/><text class=tick x=" << kLeft - 8 << " y=" << f.py(v) + 4 << " text-anchor=end>" << number(v)
+        << " /><text class=tick x=" << kLeft - 8 << " y=" << f.py(v) + 4 << " text-anchor=end>" << number(v)
         << "</text>";
   }
   for (double v = f.x.low; v <= f.x.high + f.x.step / 2; v += f.x.step) {
     out << "<line class=grid x1=" << f.px(v) << " x2=" << f.px(v) << " y1=" << kTop << " y2=" << kHeight - kBottom
-        << "/><text class=tick x=" << f.px(v) << " y=" << kHeight - kBottom + 18 << " text-anchor=middle>" << number(v)
+        << " /><text class=tick x=" << f.px(v) << " y=" << kHeight - kBottom + 18 << " text-anchor=middle>" << number(v)
         << "</text>";
   }
   out << "<text class=tick x=" << (kLeft + kWidth - kRight) / 2 << " y=" << kHeight - 8 << " text-anchor=middle>"

@@ -9,6 +9,7 @@
 
 #include "llmtool/core/thread_pool.h"
 #include "llmtool/text/tokenizer.h"
+#include "llmtool/text/train_tokenizer.h"
 
 namespace llmtool {
 
@@ -45,5 +46,9 @@ CorpusCounts read_corpus(const CorpusOptions& options, const std::function<void(
 /// The corpus as ids, in order, encoded on all threads. sink gets each piece's ids and whether its document ends there.
 CorpusCounts encode_corpus(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& options,
                            const std::function<void(std::vector<TokenId>&& ids, bool document_ends)>& sink);
+
+/// Trains a tokenizer on the corpus, whose files are read one by one.
+TokenizerTrainingResult train_tokenizer_on(const TokenizerTraining& training, const CorpusOptions& corpus,
+                                           CorpusCounts& counts);
 
 }  // namespace llmtool

@@ -82,6 +82,8 @@ class Transformer {
 
 /// Opens a Hugging Face folder, a run folder (its model/) or a checkpoint. Throws Error naming file and tensor.
 Transformer load_transformer(const std::filesystem::path& path);
+/// Reads a folder's weights into a model of the same shape.
+void load_weights(Transformer& model, const std::filesystem::path& folder);
 /// The folder that holds config.json: `path` itself, or the model/ of a run folder. Throws UsageError.
 std::filesystem::path find_model_folder(const std::filesystem::path& path);
 /// Writes config.json, generation_config.json and model.safetensors; `stored` is the weights' dtype in the file.

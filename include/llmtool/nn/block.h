@@ -41,7 +41,7 @@ using Observer = std::function<void(const char* name, Tensor value)>;
 struct Sequences {
   int64_t B, T;
   const int32_t* positions;          // (B * T)
-  const RopeTable* rope = nullptr;   // where the family rotates
+  Tensor rope = {};                  // table (n, D) of rope_table, where the family rotates; row r % n for row r
   std::span<const KvRows> past = {}; // one per sequence when generating, else empty; B == 1 or T == 1 then
   bool training = false;             // dropout is on
   const Observer* observer = nullptr;

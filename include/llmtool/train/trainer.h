@@ -1,0 +1,28 @@
+#pragma once
+// Pretraining, from the config to the model folder.
+
+#include <filesystem>
+
+#include "llmtool/core/thread_pool.h"
+#include "llmtool/train/pretrain_config.h"
+
+namespace llmtool {
+
+struct PretrainOptions {
+  std::filesystem::path output;
+  bool resume = false;                // continue from the newest whole checkpoint
+  bool allow_config_changes = false;  // resume although the config differs
+  bool dry_run = false;               // say what would be done, and stop
+};
+
+struct PretrainOutcome {
+  int64_t steps = 0;
+  double loss = 0, val_loss = 0;  // the last ones; NaN where there is none
+  int signal = 0;                 // that ended the run, 0: none
+};
+
+/// Runs to the end, to early stopping, or to a signal (the step is finished and saved). Writes what RunFolder says and
+/// the model to output/model. Throws UsageError on a config that cannot be, Error on anything else; what was saved stays.
+PretrainOutcome pretrain(ThreadPool& pool, const PretrainConfig& config, const PretrainOptions& options);
+
+}  // namespace llmtool

@@ -1,0 +1,156 @@
+#include "llmtool/train/pretrain_data.h"
+
+#include <algorithm>
+#include <deque>
+
+#include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
+#include "llmtool/core/rng.h"
+#include "llmtool/data/corpus.h"
+
+namespace llmtool {
+
+namespace {
+namespace fs = std::filesystem;
+
+CorpusOptions corpus_of(const DataConfig& data, std::vector<std::string> inputs) {
+  return {std::move(inputs), data.field, data.input_format, data.strict};
+}
+
+std::shared_ptr<const Tokenizer> find_or_train_tokenizer(const PretrainConfig& config, const fs::path& work) {
+  if (!config.tokenizer.path.empty()) return load_tokenizer(config.tokenizer.path);
+  if (!config.training.init_from.empty()) return load_tokenizer(config.training.init_from);
+  const fs::path folder = work / "tokenizer";
+  if (fs::exists(folder / "tokenizer.model")) return load_tokenizer(folder);
+  std::vector<std::string> texts;
+  for (const DataSource& source : config.data.train) {
+    if (!TokenShard::looks_like_one(source.path)) texts.push_back(source.path);
+  }
+  if (texts.empty()) return nullptr;
+  info("training a tokenizer on the training text");
+  CorpusCounts counts;
+  TokenizerTraining training = config.tokenizer.training;
+  training.seed = static_cast<uint64_t>(config.training.seed);
+  const TokenizerTrainingResult result = train_tokenizer_on(training, corpus_of(config.data, texts), counts);
+  fs::create_directories(folder);
+  write_file(folder / "tokenizer.model", result.model);
+  const auto tokenizer = load_tokenizer(folder);
+  tokenizer->save(folder);
+  info(cat("tokenizer of ", tokenizer->vocab_size(), " pieces: ", folder.string()));
+  return tokenizer;
+}
+
+/// A name that changes with the files behind a source, the tokenizer, and how they are read.
+std::string cache_name(const DataConfig& data, const std::string& path, const Tokenizer& tokenizer) {
+  CorpusCounts counts;
+  std::string identity = cat(hex(tokenizer.hash()), " ", data.field, " ", data.input_format);
+  for (const std::string& file : list_inputs(corpus_of(data, {path}), counts)) {
+    identity += cat("\n", file, " ", fs::file_size(file), " ", fs::last_write_time(file).time_since_epoch().count());
+  }
+  return hex(hash64(std::as_bytes(std::span(identity)))) + ".bin";
+}
+
+std::shared_ptr<const TokenShard> encode_source(ThreadPool& pool, const DataConfig& data, const std::string& path,
+                                                const Tokenizer& tokenizer, const fs::path& work) {
+  if (path == "-") throw UsageError("data: standard input cannot be read twice; save it to a file first");
+  const fs::path shard = work / "data" / cache_name(data, path, tokenizer);
+  if (!fs::exists(shard)) {
+    fs::create_directories(shard.parent_path());
+    TokenShardWriter writer(shard, tokenizer);
+    int64_t documents = 0;
+    // EOS stands between documents, not behind the last: a single text is what it is.
+    bool pending = false;
+    const CorpusCounts counts =
+        encode_corpus(pool, tokenizer, corpus_of(data, {path}), [&](std::vector<TokenId>&& ids, bool ends) {
+          if (pending && tokenizer.eos_id() >= 0) ids.insert(ids.begin(), tokenizer.eos_id());
+          pending = ends;
+          documents += ends;
+          writer.write(ids);
+          show_progress(cat("encoding ", path, ": ", human_count(static_cast<double>(writer.count())), " tokens"));
+        });
+    writer.finish();
+    show_progress("");
+    if (const std::string repairs = counts.repairs(); !repairs.empty()) warn(cat(path, ": ", repairs));
+    info(cat("encoded ", path, ": ", human_bytes(static_cast<double>(counts.bytes)), ", ", documents, " documents, ",
+             human_count(static_cast<double>(writer.count())), " tokens"));
+  }
+  return std::make_shared<TokenShard>(shard);
+}
+
+class Preparation {
+ public:
+  Preparation(ThreadPool& pool, const PretrainConfig& config, const fs::path& work)
+      : pool_(pool), config_(config), work_(work) {
+    data_.tokenizer = find_or_train_tokenizer(config, work);
+    vocab_ = config.model.vocab_size;
+    if (vocab_ == 0 && data_.tokenizer) vocab_ = data_.tokenizer->vocab_size();
+    if (vocab_ == 0) throw UsageError("model.vocab_size: expected at least 1 where no tokenizer says it, found 0");
+    if (data_.tokenizer && vocab_ < data_.tokenizer->vocab_size()) {
+      throw UsageError(cat("model.vocab_size: expected at least the tokenizer's ", data_.tokenizer->vocab_size(),
+                           ", found ", vocab_));
+    }
+  }
+
+  PretrainData run() {
+    const bool hold_out = config_.data.validation.empty() && config_.data.validation_fraction > 0;
+    for (const DataSource& source : config_.data.train) {
+      WindowSampler::Source entry;
+      entry.weight = source.weight;
+      for (const auto& shard : open(source.path)) {
+        if (hold_out) {
+          split_by_document(shard, config_.data.validation_fraction, static_cast<uint64_t>(config_.training.seed),
+                            entry.stream, data_.validation);
+        } else {
+          entry.stream.add(shard, 0, shard->size());
+        }
+      }
+      data_.hash = mix64(data_.hash ^ entry.stream.hash());
+      data_.training.push_back(std::move(entry));
+    }
+    for (const std::string& path : config_.data.validation) {
+      for (const auto& shard : open(path)) data_.validation.add(shard, 0, shard->size());
+    }
+    data_.hash = mix64(data_.hash ^ data_.validation.hash());
+    return std::move(data_);
+  }
+
+ private:
+  std::vector<std::shared_ptr<const TokenShard>> open(const std::string& path) {
+    std::vector<std::shared_ptr<const TokenShard>> shards;
+    CorpusCounts counts;
+    std::vector<std::string> files = {path};
+    if (!fs::exists(path)) files = list_inputs(corpus_of(config_.data, {path}), counts);
+    const bool ready = std::all_of(files.begin(), files.end(), [](const auto& f) { return TokenShard::looks_like_one(f); });
+    if (ready) {
+      for (const std::string& file : files) shards.push_back(std::make_shared<TokenShard>(file));
+    } else {
+      if (!data_.tokenizer) throw UsageError(cat(path, ": text needs a tokenizer (tokenizer.path)"));
+      shards.push_back(encode_source(pool_, config_.data, path, *data_.tokenizer, work_));
+    }
+    for (const auto& shard : shards) check(*shard);
+    return shards;
+  }
+  void check(const TokenShard& shard) const {
+    const std::string name = shard.path().string();
+    if (data_.tokenizer && shard.tokenizer_hash() && *shard.tokenizer_hash() != data_.tokenizer->hash()) {
+      throw Error(cat(name, ": was made with another tokenizer (hash ", hex(*shard.tokenizer_hash()), ", expected ",
+                      hex(data_.tokenizer->hash()), ")"));
+    }
+    if (const TokenId largest = shard.largest(); largest >= vocab_) {
+      throw Error(cat(name, ": expected ids below the vocabulary's ", vocab_, ", found ", largest));
+    }
+  }
+
+  ThreadPool& pool_;
+  const PretrainConfig& config_;
+  const fs::path& work_;
+  PretrainData data_;
+  int64_t vocab_ = 0;
+};
+}  // namespace
+
+PretrainData prepare_data(ThreadPool& pool, const PretrainConfig& config, const fs::path& work) {
+  return Preparation(pool, config, work).run();
+}
+
+}  // namespace llmtool

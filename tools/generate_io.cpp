@@ -1,0 +1,129 @@
+#include "generate_io.h"
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <memory>
+
+#include "llmtool/core/error.h"
+#include "llmtool/io/json.h"
+
+namespace llmtool {
+
+namespace {
+std::vector<TokenId> encode_prompt(const Tokenizer* tokenizer, const std::string& text, const std::string& where) {
+  if (!tokenizer) throw UsageError(cat(where, ": the model has no tokenizer: give prompt_ids"));
+  std::vector<TokenId> ids = tokenizer->encode(text);
+  const TokenId start = tokenizer->bos_id() >= 0 ? tokenizer->bos_id() : tokenizer->eos_id();
+  if ((tokenizer->adds_bos() || ids.empty()) && start >= 0) ids.insert(ids.begin(), start);
+  return ids;
+}
+
+/// Prompts from a stream, a line or a row each.
+class PromptReader {
+ public:
+  PromptReader(const PromptOptions& options, const Tokenizer* tokenizer) : options_(options), tokenizer_(tokenizer) {
+    if (options.file.empty() || options.file == "-") return;
+    file_.open(options.file, std::ios::binary);
+    if (!file_) throw UsageError(cat(options.file, ": cannot be opened"));
+    origin_ = options.file;
+  }
+
+  bool next(GenerationRequest& request) {
+    std::string line;
+    std::istream& in = file_.is_open() ? static_cast<std::istream&>(file_) : std::cin;
+    while (std::getline(in, line, options_.nul_separated ? '\0' : '\n')) {
+      ++row_;
+      const std::string where = cat(origin_, ": ", options_.format == "jsonl" ? "row " : "prompt ", row_);
+      if (options_.format != "jsonl") {
+        if (!options_.nul_separated && line.ends_with('\r')) line.pop_back();
+        request = {line, encode_prompt(tokenizer_, line, where)};
+        return true;
+      }
+      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+      read_row(line, where, request);
+      return true;
+    }
+    return false;
+  }
+
+ private:
+  void read_row(const std::string& line, const std::string& where, GenerationRequest& request) const {
+    const nlohmann::json json = parse_json(line, where);
+    const JsonObject row(json, where);
+    request = {};
+    if (row.has("prompt_ids")) {
+      const std::vector<int64_t> ids = row.integers("prompt_ids", 0, INT32_MAX);
+      request.ids.assign(ids.begin(), ids.end());
+      if (tokenizer_) {
+        for (const TokenId id : request.ids) {
+          if (id >= tokenizer_->vocab_size()) return;  // beyond the text, but perhaps not beyond the model
+        }
+        request.prompt = tokenizer_->decode(request.ids);
+      }
+      return;
+    }
+    request.prompt = row.string(options_.field.c_str());
+    request.ids = encode_prompt(tokenizer_, request.prompt, where);
+  }
+
+  PromptOptions options_;
+  const Tokenizer* tokenizer_;
+  std::ifstream file_;
+  std::string origin_ = "standard input";
+  int64_t row_ = 0;
+};
+}  // namespace
+
+Generator::Source open_prompts(const PromptOptions& options, const Tokenizer* tokenizer) {
+  if (options.prompts.empty()) {
+    auto reader = std::make_shared<PromptReader>(options, tokenizer);
+    return [reader](GenerationRequest& request) { return reader->next(request); };
+  }
+  return [prompts = options.prompts, tokenizer, next = size_t{0}](GenerationRequest& request) mutable {
+    if (next == prompts.size()) return false;
+    request = {prompts[next], encode_prompt(tokenizer, prompts[next], cat("prompt ", next + 1))};
+    ++next;
+    return true;
+  };
+}
+
+nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOptions& options,
+                                  const Tokenizer* tokenizer) {
+  nlohmann::ordered_json row = {{"index", r.index}, {"sample", r.sample}, {"prompt", r.prompt}, {"prompt_ids", r.prompt_ids},
+                                {"text", r.text}, {"ids", r.ids}, {"finish_reason", r.finish_reason}};
+  if (options.logprobs >= 0) {
+    row["logprobs"] = r.logprobs;
+    nlohmann::ordered_json top = nlohmann::ordered_json::array();
+    for (const auto& list : r.top_logprobs) {
+      nlohmann::ordered_json entry = nlohmann::ordered_json::array();
+      for (const auto& [id, logprob] : list) {
+        nlohmann::ordered_json one = {{"id", id}, {"logprob", logprob}};
+        if (tokenizer && id < tokenizer->vocab_size()) one["piece"] = tokenizer->piece(id);
+        entry.push_back(std::move(one));
+      }
+      top.push_back(std::move(entry));
+    }
+    row["top_logprobs"] = std::move(top);
+  }
+  if (options.echo) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const auto& logprob : r.prompt_logprobs) {
+      list.push_back(logprob ? nlohmann::ordered_json(*logprob) : nlohmann::ordered_json(nullptr));
+    }
+    row["prompt_logprobs"] = std::move(list);
+  }
+  const auto rate = [](size_t tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0; };
+  row["timings"] = {{"prompt_tokens", r.prompt_ids.size()},
+                    {"prompt_seconds", r.prompt_seconds},
+                    {"new_tokens", r.ids.size()},
+                    {"seconds", r.seconds},
+                    {"tokens_per_second", rate(r.ids.size(), r.seconds)}};
+  return row;
+}
+
+bool write_out(const std::string& text) {
+  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+}
+
+}  // namespace llmtool

@@ -1,0 +1,30 @@
+#pragma once
+// Prompts in, answers out: what `generate` reads and prints.
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "llmtool/infer/generator.h"
+
+namespace llmtool {
+
+struct PromptOptions {
+  std::vector<std::string> prompts;      // from the command line
+  std::string file;                      // "": standard input where no prompts are given
+  std::string format = "text";           // text: a prompt per line; jsonl: rows
+  std::string field = "prompt";          // of the rows
+  bool nul_separated = false;            // prompts end with NUL, not with a line break
+};
+
+/// Hands out the prompts one by one, encoded. Rows may carry prompt_ids, used as they are.
+Generator::Source open_prompts(const PromptOptions& options, const Tokenizer* tokenizer);
+
+/// The row of --json.
+nlohmann::ordered_json result_row(const GenerationResult& result, const GenerationOptions& options,
+                                  const Tokenizer* tokenizer);
+
+/// Writes to stdout; false once its reader has gone.
+bool write_out(const std::string& text);
+
+}  // namespace llmtool
