@@ -90,15 +90,15 @@ uint64_t Permutation::operator()(uint64_t i) const {
 WindowSampler::WindowSampler(std::vector<Source> sources, int64_t length, uint64_t seed)
     : sources_(std::move(sources)), length_(length), seed_(seed) {
   double weights = 0;
-  for (const Source& s : sources_) {
-    total_ += s.stream.windows(length_);
-    weights += s.weight;
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    total_ += windows_of(i);
+    weights += sources_[i].weight;
   }
   if (weights <= 0) return;
   uint64_t given = 0;
   size_t largest = 0;
   for (size_t i = 0; i < sources_.size(); ++i) {
-    if (sources_[i].weight > 0 && sources_[i].stream.windows(length_) == 0) {
+    if (sources_[i].weight > 0 && windows_of(i) == 0) {
       throw Error(cat("[data] source ", i, " has a weight but no window of ", length_, " tokens"));
     }
     shares_.push_back(static_cast<uint64_t>(sources_[i].weight / weights * static_cast<double>(kPattern)));
@@ -108,16 +108,21 @@ WindowSampler::WindowSampler(std::vector<Source> sources, int64_t length, uint64
   shares_[largest] += kPattern - given;
 }
 
+int64_t WindowSampler::windows_of(size_t i) const {
+  const int64_t most = sources_[i].stream.windows(length_);
+  return most > 1 ? (sources_[i].stream.size() - length_) / length_ : most;
+}
+
 WindowSampler::Place WindowSampler::place(uint64_t g) const {
   const auto window_of = [&](uint64_t number, uint64_t windows, uint64_t stream) {
-    const uint64_t epoch = number / windows;
-    return Permutation(windows, Rng(seed_).split(stream).split(epoch).key)(number % windows);
+    return Permutation(windows, Rng(seed_).split(stream).split(number / windows).key)(number % windows);
   };
   if (shares_.empty()) {
-    uint64_t window = window_of(g, static_cast<uint64_t>(total_), 0);
+    const auto all = static_cast<uint64_t>(total_);
+    uint64_t window = window_of(g, all, 0);
     for (size_t i = 0;; ++i) {
-      const auto windows = static_cast<uint64_t>(sources_[i].stream.windows(length_));
-      if (window < windows) return {i, window};
+      const auto windows = static_cast<uint64_t>(windows_of(i));
+      if (window < windows) return {i, window, g / all};
       window -= windows;
     }
   }
@@ -127,8 +132,9 @@ WindowSampler::Place WindowSampler::place(uint64_t g) const {
   uint64_t slot = order(g % kPattern);
   for (size_t i = 0;; ++i) {
     if (slot < shares_[i]) {
-      const auto windows = static_cast<uint64_t>(sources_[i].stream.windows(length_));
-      return {i, window_of(block * shares_[i] + slot, windows, i + 1)};
+      const auto windows = static_cast<uint64_t>(windows_of(i));
+      const uint64_t number = block * shares_[i] + slot;
+      return {i, window_of(number, windows, i + 1), number / windows};
     }
     slot -= shares_[i];
   }
@@ -137,7 +143,10 @@ WindowSampler::Place WindowSampler::place(uint64_t g) const {
 void WindowSampler::sample(uint64_t g, TokenId* inputs, TokenId* targets) const {
   const Place p = place(g);
   const TokenStream& stream = sources_[p.source].stream;
-  const int64_t first = static_cast<int64_t>(p.window) * length_;
+  const auto room = static_cast<uint64_t>(stream.size() - windows_of(p.source) * length_);
+  Rng shift = Rng(seed_).split(p.source).split(~p.epoch);
+  const auto offset = static_cast<int64_t>(shift.below(std::min(room, static_cast<uint64_t>(length_))));
+  const int64_t first = static_cast<int64_t>(p.window) * length_ + offset;
   stream.copy(first, length_, inputs);
   std::copy(inputs + 1, inputs + length_, targets);
   stream.copy(first + length_, 1, targets + length_ - 1);

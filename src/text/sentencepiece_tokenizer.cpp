@@ -77,8 +77,10 @@ std::vector<TokenId> SentencePieceTokenizer::encode(std::string_view text) const
 std::vector<TokenId> SentencePieceTokenizer::encode_rest(std::string_view text) const {
   if (!model_.add_dummy_prefix || model_.treat_whitespace_as_suffix) return encode(text);
   // A line break in front takes the place of the text's start; what it adds is cut off again.
-  const size_t extra = encode("\n").size();
-  std::vector<TokenId> ids = encode("\n" + std::string(text));
+  std::string padded("\n");
+  const size_t extra = encode(padded).size();
+  padded.append(text);
+  std::vector<TokenId> ids = encode(padded);
   ids.erase(ids.begin(), ids.begin() + static_cast<int64_t>(std::min(extra, ids.size())));
   return ids;
 }

@@ -21,6 +21,7 @@ class Sentences : public sentencepiece::SentenceIterator {
 
   bool done() const override { return done_; }
   const std::string& value() const override { return value_; }
+  bool saw_tab() const { return saw_tab_; }
   sentencepiece::util::Status status() const override { return {}; }
 
   void Next() override {
@@ -54,6 +55,7 @@ class Sentences : public sentencepiece::SentenceIterator {
     return end;
   }
   void drop_separator() {
+    saw_tab_ = saw_tab_ || rest_.starts_with('\t');
     if (rest_.starts_with('\n') || rest_.starts_with('\t')) rest_.remove_prefix(1);
     if (rest_.starts_with(kReserved)) rest_.remove_prefix(kReserved.size());
   }
@@ -62,7 +64,7 @@ class Sentences : public sentencepiece::SentenceIterator {
   TokenizerTrainingResult& result_;
   std::string_view rest_;
   std::string value_;
-  bool done_ = false;
+  bool done_ = false, saw_tab_ = false;
 };
 
 /// A list in the comma-separated form that the trainer's flags take.
@@ -97,7 +99,6 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
   const bool subwords = s.model_type == "unigram" || s.model_type == "bpe";
   const bool bytes = subwords && s.byte_fallback;
   std::vector<std::string> symbols = {"\n"};
-  if (!bytes) symbols.emplace_back("\t");
   symbols.insert(symbols.end(), s.user_symbols.begin(), s.user_symbols.end());
   if (bytes && s.vocab_size < 256 + 3 + static_cast<int64_t>(symbols.size()) + 8) {
     throw UsageError(cat("vocab_size: expected at least ", 267 + symbols.size(), " with byte_fallback (256 of them are "
@@ -127,6 +128,8 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
   if (sentences.done()) throw Error("[tokenizer] expected text to train on, found none");
   const auto status = sentencepiece::SentencePieceTrainer::Train(flags, &sentences, &result.model);
   if (!status.ok()) throw Error(cat("[tokenizer] ", status.message()));
+  // A tab may not stand in a sentence, so it is never learnt: a piece {piece: "\t", type: user defined} more.
+  if (sentences.saw_tab() && !bytes) result.model += std::string("\x0A\x05\x0A\x01\t\x18\x04", 7);
   result.vocab_size = static_cast<int64_t>(read_sentencepiece_model(result.model, "the new model").pieces.size());
   return result;
 }

@@ -68,7 +68,7 @@ void PretrainRun::load(const RunFolder::Checkpoint& checkpoint) {
 void PretrainRun::show_state(double loss, double tokens_per_second) {
   const int64_t steps = config_.training.schedule.max_steps, done = state_.step - first_step_;
   const double spent = elapsed() - state_.seconds;
-  const double left = spent / static_cast<double>(done) * static_cast<double>(steps - state_.step);
+  const double left = static_cast<double>(steps - state_.step) * static_cast<double>(step_tokens()) / speed_;
   const std::string numbers = cat("step ", state_.step, "/", steps, "  loss ", fixed(loss, 3), "  ",
                                   human_count(tokens_per_second), " tokens/s  ", human_time(left), " left");
   if (done == 5 && steps - state_.step > 5) {

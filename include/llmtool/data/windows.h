@@ -16,7 +16,7 @@ class TokenStream {
   void add(std::shared_ptr<const TokenShard> shard, int64_t begin, int64_t end);
   int64_t size() const { return size_; }
   void copy(int64_t first, int64_t count, TokenId* ids) const;
-  /// Samples of `length` inputs and as many targets, one position on; they share no target.
+  /// Samples of `length` inputs and as many targets, one position on, that share no target.
   int64_t windows(int64_t length) const { return size_ > length ? (size_ - 1) / length : 0; }
   uint64_t hash() const;  // of the tokens
 
@@ -48,7 +48,8 @@ class Permutation {
 
 /// Draws windows from several streams. Sample g (the number since the start of the run) is the same whatever came
 /// before it: without weights all windows of all streams make one epoch; with weights every 1,000 samples hold each
-/// stream's share, and each stream has epochs of its own. Within an epoch no window comes twice.
+/// stream's share, and each stream has epochs of its own. Within an epoch no token is a target twice; each epoch cuts
+/// the streams at places of its own, so that a later one is not the same windows again.
 class WindowSampler {
  public:
   struct Source {
@@ -57,7 +58,7 @@ class WindowSampler {
   };
   WindowSampler(std::vector<Source> sources, int64_t length, uint64_t seed);
 
-  int64_t windows() const { return total_; }  // of all streams
+  int64_t windows() const { return total_; }  // of all streams, per epoch
   int64_t length() const { return length_; }
   const std::vector<Source>& sources() const { return sources_; }
   /// inputs and targets (length each) of sample g.
@@ -67,9 +68,11 @@ class WindowSampler {
   static constexpr uint64_t kPattern = 1000;
   struct Place {
     size_t source;
-    uint64_t window;
+    uint64_t window, epoch;
   };
   Place place(uint64_t g) const;
+  /// Windows of an epoch of source i: one less than there could be leaves room to shift them.
+  int64_t windows_of(size_t i) const;
 
   std::vector<Source> sources_;
   int64_t length_, total_ = 0;

@@ -1,0 +1,180 @@
+// Every architecture against the reference library on tiny random models (tests/reference/make_goldens.py).
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "llmtool/io/safetensors.h"
+#include "llmtool/kernels/optimizer.h"
+#include "llmtool/model/transformer.h"
+#include "llmtool/train/optimizer.h"
+#include "support.h"
+
+namespace llmtool {
+namespace {
+
+struct Machine {
+  explicit Machine(int threads = 2) : pool(threads) {}
+  ThreadPool pool;
+  Arena saved{size_t{16} << 20}, scratch{size_t{64} << 20};
+  Exec exec{pool, saved, scratch, Rng(1)};
+};
+
+class Architecture : public ::testing::TestWithParam<const char*> {
+ protected:
+  std::filesystem::path folder = test::source_file(std::string("tests/reference/goldens/") + GetParam());
+  SafetensorsFile golden{folder / "golden.safetensors"};
+  Transformer model = load_transformer(folder);
+  Machine machine;
+
+  std::vector<int32_t> ids(const char* name) const {
+    const Tensor t = golden.tensors().at(name);
+    std::vector<int32_t> values(static_cast<size_t>(t.size()));
+    std::memcpy(values.data(), t.data, t.bytes());
+    return values;
+  }
+  std::vector<float> floats(const std::string& name) const {
+    const Tensor t = golden.tensors().at(name);
+    std::vector<float> values(static_cast<size_t>(t.size()));
+    std::memcpy(values.data(), t.data, t.bytes());
+    return values;
+  }
+};
+
+/// The largest difference, as a share of the largest value expected.
+double difference(const float* found, const std::vector<float>& expected) {
+  double most = 0, scale = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    most = std::max(most, std::abs(static_cast<double>(found[i]) - expected[i]));
+    scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
+  }
+  return most / scale;
+}
+
+/// Inputs and targets of rows of T + 1 ids.
+void shift(std::span<const int32_t> rows, int64_t B, std::vector<int32_t>& inputs, std::vector<int32_t>& targets) {
+  const int64_t n = static_cast<int64_t>(rows.size()) / B;
+  inputs.clear();
+  targets.clear();
+  for (int64_t b = 0; b < B; ++b) {
+    const auto row = rows.subspan(static_cast<size_t>(b * n), static_cast<size_t>(n));
+    inputs.insert(inputs.end(), row.begin(), row.end() - 1);
+    targets.insert(targets.end(), row.begin() + 1, row.end());
+  }
+}
+
+TEST_P(Architecture, LogitsEqualTheReference) {
+  const auto all = ids("input_ids");
+  const auto expected = floats("logits");
+  const int64_t V = model.config().vocab_size, n = static_cast<int64_t>(all.size()) / 3, T = n - 1;
+  for (int64_t b = 0; b < 3; ++b) {
+    KvCache cache(model.config(), 48);
+    std::vector<float> logits(static_cast<size_t>(T * V));
+    const std::span row(all.data() + b * n, static_cast<size_t>(T));
+    model.forward(machine.exec, row, cache, Tensor(logits.data(), {T, V}));
+    EXPECT_LT(difference(logits.data(), {expected.begin() + b * T * V, expected.begin() + (b + 1) * T * V}), 1e-4);
+  }
+}
+
+TEST_P(Architecture, LossAndGradientsEqualTheReference) {
+  for (const bool checkpointing : {false, true}) {
+    std::vector<int32_t> inputs, targets;
+    shift(ids("input_ids"), 3, inputs, targets);
+    model.params().allocate_gradients();
+    const LossOptions options{1.0 / static_cast<double>(inputs.size()), 0};
+    const LossSums sums = model.train_step(machine.exec, inputs, targets, 3, options, checkpointing);
+    EXPECT_NEAR(sums.loss / static_cast<double>(sums.count), floats("loss")[0], 1e-5);
+    EXPECT_NEAR(model.evaluate(machine.exec, inputs, targets, 3).loss, sums.loss, 1e-4);
+    for (const Param& p : model.params().list()) {
+      std::vector<float> expected = floats("grad." + p.name);
+      if (p.transpose) {
+        const std::vector<float> stored = expected;
+        const int64_t rows = p.value.shape[0], cols = p.value.shape[1];
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int64_t c = 0; c < cols; ++c) expected[static_cast<size_t>(r * cols + c)] = stored[static_cast<size_t>(c * rows + r)];
+        }
+      }
+      EXPECT_LT(difference(p.grad.f32(), expected), 1e-4) << p.name;
+    }
+  }
+}
+
+TEST_P(Architecture, GreedyTokensEqualTheReference) {
+  const auto all = ids("input_ids");
+  const auto expected = ids("greedy");
+  KvCache cache(model.config(), 48);
+  std::vector<float> logits(static_cast<size_t>(model.config().vocab_size));
+  const Tensor out(logits.data(), {1, model.config().vocab_size});
+  model.forward(machine.exec, std::span(all).first(8), cache, out);
+  KvCache* const caches[] = {&cache};
+  for (const int32_t id : expected) {
+    const auto best = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    ASSERT_EQ(best, id);
+    model.decode(machine.exec, {&best, 1}, caches, out);
+  }
+}
+
+TEST_P(Architecture, FiftyStepsOfAdamWEqualTheReference) {
+  const auto all = ids("train.ids");
+  const auto expected = floats("train.losses");
+  model.params().allocate_gradients();
+  AdamW optimizer(model.params(), {0.9, 0.95, 1e-8, 0.1});
+  std::vector<int32_t> inputs, targets;
+  for (size_t step = 0; step < 50; ++step) {
+    shift(std::span(all).subspan(step * 4 * 17, 4 * 17), 4, inputs, targets);
+    fill_zero(machine.exec, model.params().gradients());
+    const LossSums sums = model.train_step(machine.exec, inputs, targets, 4, {1.0 / 64, 0}, false);
+    const double norm = gradient_norm(machine.exec, model.params());
+    optimizer.step(machine.exec, 3e-3, std::min(1.0, 1.0 / (norm + 1e-6)));
+    ASSERT_NEAR(sums.loss / 64 / expected[step], 1, 1e-4) << "step " << step;
+  }
+  EXPECT_LT(expected[49], 0.9 * expected[0]) << "the reference did not learn";
+}
+
+TEST_P(Architecture, AccumulatedBatchesEqualOneLargeBatch) {
+  std::vector<int32_t> inputs, targets;
+  shift(ids("input_ids"), 3, inputs, targets);
+  const LossOptions options{1.0 / static_cast<double>(inputs.size()), 1e-3};
+  model.params().allocate_gradients();
+  model.train_step(machine.exec, inputs, targets, 3, options, false);
+  const Tensor g = model.params().gradients();
+  const std::vector<float> whole(g.f32(), g.f32() + g.size());
+  fill_zero(machine.exec, g);
+  const size_t T = inputs.size() / 3;
+  for (size_t b = 0; b < 3; ++b) {
+    model.train_step(machine.exec, std::span(inputs).subspan(b * T, T), std::span(targets).subspan(b * T, T), 1, options, false);
+  }
+  EXPECT_LT(difference(g.f32(), whole), 1e-5);
+}
+
+TEST_P(Architecture, GradientsHaveTheSameBitsForAnyNumberOfThreads) {
+  std::vector<int32_t> inputs, targets;
+  shift(ids("input_ids"), 3, inputs, targets);
+  std::vector<std::vector<float>> results;
+  for (const int threads : {1, 2, 5}) {
+    Machine m(threads);
+    Transformer fresh = load_transformer(folder);
+    fresh.params().allocate_gradients();
+    fresh.train_step(m.exec, inputs, targets, 3, {0.01, 1e-4}, false);
+    const Tensor g = fresh.params().gradients();
+    results.emplace_back(g.f32(), g.f32() + g.size());
+  }
+  EXPECT_EQ(0, std::memcmp(results[0].data(), results[1].data(), results[0].size() * sizeof(float)));
+  EXPECT_EQ(0, std::memcmp(results[0].data(), results[2].data(), results[0].size() * sizeof(float)));
+}
+
+TEST_P(Architecture, SavedModelIsReadBack) {
+  test::TempFolder place;
+  save_transformer(model, place / "model", DType::f32);
+  const Transformer again = load_transformer(place / "model");
+  const Tensor a = model.params().values(), b = again.params().values();
+  ASSERT_EQ(a.size(), b.size());
+  EXPECT_EQ(0, std::memcmp(a.data, b.data, a.bytes()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, Architecture, ::testing::Values("llama_gqa", "llama_tied_bias", "gpt2"),
+                         [](const auto& info) { return std::string(info.param); });
+
+}  // namespace
+}  // namespace llmtool
