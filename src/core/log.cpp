@@ -72,7 +72,7 @@ std::string human_count(double count) {
 }
 
 std::string human_time(double seconds) {
-  if (!std::isfinite(seconds) || seconds < 0) return "?";
+  if (!(seconds >= 0 && seconds < 1e15)) return "?";  // also what is no number
   const auto s = static_cast<long long>(seconds + 0.5);
   char buffer[64];
   if (s < 60) std::snprintf(buffer, sizeof buffer, "%llds", s);

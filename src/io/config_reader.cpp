@@ -1,7 +1,6 @@
 // Reading a config: every key known, of its type, in its range.
 
 #include <cmath>
-#include <set>
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/config.h"
@@ -11,11 +10,6 @@ namespace llmtool {
 
 namespace {
 using Json = nlohmann::json;
-
-std::string shown(const Json& value) {
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return text.size() > 60 ? text.substr(0, 57) + "..." : text;
-}
 
 class Reader : public ConfigVisitor {
  public:
@@ -123,13 +117,9 @@ class Reader : public ConfigVisitor {
   int64_t read_integer(const char* key, const Json& found, Range range) const {
     const std::string expected = range.max == kMaxInteger ? cat("an integer >= ", range.min)
                                                           : cat("an integer from ", range.min, " to ", range.max);
-    if (!found.is_number()) refuse(key, expected, found);
-    const double value = found.get<double>();
-    // Beyond 2^53 a double cannot tell neighbours apart; ranges end there.
-    if (!(std::abs(value) <= 0x1p53) || value != std::floor(value)) refuse(key, expected, found);
-    const auto n = static_cast<int64_t>(value);
-    if (n < range.min || n > range.max) refuse(key, expected, found);
-    return n;
+    const std::optional<int64_t> n = exact_integer(found, range.min, range.max);
+    if (!n) refuse(key, expected, found);
+    return *n;
   }
   double read_number(const char* key, const Json& found, Interval interval) const {
     std::string expected = "a number";
@@ -158,12 +148,25 @@ void read_config(const Json& json, const ConfigKeys& keys) {
   reader.finish();
 }
 
+namespace {
+bool is_utf8(const std::string& text) {
+  try {
+    static_cast<void>(Json(text).dump());
+    return true;
+  } catch (const Json::type_error&) {  // how the library says it
+    return false;
+  }
+}
+}  // namespace
+
 void apply_setting(Json& json, const std::string& setting) {
   const size_t equals = setting.find('=');
   if (equals == std::string::npos || equals == 0) {
     throw UsageError(cat("--set: expected key=value, found \"", setting, "\""));
   }
   const std::string path = setting.substr(0, equals), text = setting.substr(equals + 1);
+  // Else it would be refused only where the config is written, far from here.
+  if (!is_utf8(setting)) throw UsageError(cat("--set ", shown(setting), ": expected UTF-8"));
   Json value;
   try {
     value = parse_json(text, "--set " + path);

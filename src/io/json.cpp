@@ -57,14 +57,17 @@ class Guard : public nlohmann::json_sax<json> {
   size_t depth_ = 0;
   std::vector<std::set<std::string>> keys_;
 };
+}  // namespace
 
 std::string shown(const json& value) {
-  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
+  const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (text.size() <= 60) return text;
+  size_t end = 57;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // no half of a character
+  return text.substr(0, end) + "...";
 }
 
-std::optional<int64_t> as_integer(const json& value, int64_t min, int64_t max) {
+std::optional<int64_t> exact_integer(const json& value, int64_t min, int64_t max) {
   if (value.is_number_unsigned()) {
     const auto n = value.get<uint64_t>();
     if (max < 0 || n > static_cast<uint64_t>(max)) return {};
@@ -77,11 +80,10 @@ std::optional<int64_t> as_integer(const json& value, int64_t min, int64_t max) {
   }
   if (value.is_number_float()) {
     const auto n = value.get<double>();
-    if (n == std::floor(n) && std::abs(n) < 0x1p53) return as_integer(json(static_cast<int64_t>(n)), min, max);
+    if (n == std::floor(n) && std::abs(n) <= 0x1p53) return exact_integer(json(static_cast<int64_t>(n)), min, max);
   }
   return {};
 }
-}  // namespace
 
 json parse_json(std::string_view text, const std::string& origin) {
   Guard guard;
@@ -113,7 +115,7 @@ std::string integer_range(int64_t min, int64_t max) { return cat("an integer fro
 
 int64_t JsonObject::integer(const char* key, int64_t min, int64_t max) const {
   const nlohmann::json* value = find(key);
-  const auto n = value ? as_integer(*value, min, max) : std::nullopt;
+  const auto n = value ? exact_integer(*value, min, max) : std::nullopt;
   if (!n) refuse(*this, key, integer_range(min, max), value);
   return *n;
 }
@@ -151,7 +153,7 @@ std::vector<int64_t> JsonObject::integers(const char* key, int64_t min, int64_t 
   if (!value) return {};
   std::vector<int64_t> numbers;
   const auto add = [&](const nlohmann::json& element) {
-    const auto n = as_integer(element, min, max);
+    const auto n = exact_integer(element, min, max);
     if (!n) refuse(*this, key, integer_range(min, max) + " or a list of them", &element);
     numbers.push_back(*n);
   };

@@ -71,6 +71,7 @@ std::string verify_manifest(const fs::path& folder) {
     const JsonObject root(manifest, (folder / kManifest).string());
     if (!root.has("files")) return "manifest.json names no files";
     const JsonObject files(manifest.at("files"), root.origin());
+    if (files.json().empty()) return "manifest.json names no files";
     for (const auto& [name, entry] : files.json().items()) {
       const JsonObject expected(entry, name);
       const fs::path relative(name);
@@ -93,6 +94,11 @@ FolderLock::FolderLock(const fs::path& folder) {
   fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd_ < 0) throw Error(cat(file.string(), ": cannot be written: ", std::strerror(errno)));
   if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) {
+      const int reason = errno;
+      ::close(fd_);
+      throw Error(cat(file.string(), ": cannot be locked: ", std::strerror(reason)));
+    }
     char holder[32] = {};
     const ssize_t n = ::pread(fd_, holder, sizeof holder - 1, 0);
     ::close(fd_);

@@ -10,14 +10,19 @@ namespace llmtool {
 namespace {
 constexpr double kWidth = 720, kHeight = 300, kLeft = 64, kRight = 16, kTop = 36, kBottom = 44;
 
+constexpr double kLargest = 1e300;  // beyond it differences overflow
+
 struct Axis {
   double low, high, step;
+  int64_t intervals() const { return std::llround((high - low) / step); }
+  double tick(int64_t i) const { return low + static_cast<double>(i) * step; }
 };
 
 /// Round ticks (1, 2 or 5 times a power of ten) that enclose the values.
 Axis axis_for(double low, double high, int ticks) {
-  if (!(high > low)) {
-    const double room = std::max(std::abs(low) * 0.1, 1e-9);
+  const double size = std::max(std::abs(low), std::abs(high));
+  if (!(high - low > std::max(1e-9 * size, 1e-250))) {  // nothing to tell apart
+    const double room = std::max(0.1 * size, 1e-9);
     low -= room;
     high += room;
   }
@@ -26,15 +31,19 @@ Axis axis_for(double low, double high, int ticks) {
   return {std::floor(low / step) * step, std::ceil(high / step) * step, step};
 }
 
-std::string number(double value) {
-  if (std::abs(value) < 1e-12) return "0";
+std::string number(double value, int digits = 4) {
   std::ostringstream out;
-  if (std::abs(value) >= 10000) {
-    out << std::setprecision(4) << value / 1000 << "k";
-  } else {
-    out << std::setprecision(4) << value;
-  }
+  out << std::setprecision(digits) << value;
   return out.str();
+}
+
+std::string tick_text(const Axis& axis, int64_t i) {
+  const double value = axis.tick(i);
+  if (std::abs(value) < axis.step * 1e-6) return "0";
+  const double largest = std::max(std::abs(axis.low), std::abs(axis.high));
+  if (largest < 1e4 || largest >= 1e12) return number(value);
+  if (largest >= 1e9) return number(value / 1e9) + "G";
+  return largest >= 1e6 ? number(value / 1e6) + "M" : number(value / 1e3) + "k";
 }
 
 /// At most two points (the lowest and the highest) for each of `columns` equal stretches.
@@ -61,14 +70,17 @@ struct Frame {
 };
 
 void draw_grid(std::ostringstream& out, const Frame& f, const std::string& x_label) {
-  for (double v = f.y.low; v <= f.y.high + f.y.step / 2; v += f.y.step) {
+  for (int64_t i = 0; i <= f.y.intervals(); ++i) {
+    const double v = f.y.tick(i);
     out << "<line class=grid x1=" << kLeft << " x2=" << kWidth - kRight << " y1=" << f.py(v) << " y2=" << f.py(v)
-        << " /><text class=tick x=" << kLeft - 8 << " y=" << f.py(v) + 4 << " text-anchor=end>" << number(v)
+        << " /><text class=tick x=" << kLeft - 8 << " y=" << f.py(v) + 4 << " text-anchor=end>" << tick_text(f.y, i)
         << "</text>";
   }
-  for (double v = f.x.low; v <= f.x.high + f.x.step / 2; v += f.x.step) {
+  for (int64_t i = 0; i <= f.x.intervals(); ++i) {
+    const double v = f.x.tick(i);
     out << "<line class=grid x1=" << f.px(v) << " x2=" << f.px(v) << " y1=" << kTop << " y2=" << kHeight - kBottom
-        << " /><text class=tick x=" << f.px(v) << " y=" << kHeight - kBottom + 18 << " text-anchor=middle>" << number(v)
+        << " /><text class=tick x=" << f.px(v) << " y=" << kHeight - kBottom + 18 << " text-anchor=middle>"
+        << tick_text(f.x, i)
         << "</text>";
   }
   out << "<text class=tick x=" << (kLeft + kWidth - kRight) / 2 << " y=" << kHeight - 8 << " text-anchor=middle>"
@@ -84,6 +96,7 @@ std::string html_escape(const std::string& text) {
       case '<': out += "&lt;"; break;
       case '>': out += "&gt;"; break;
       case '"': out += "&quot;"; break;
+      case '\'': out += "&#39;"; break;
       default: out += c;
     }
   }
@@ -93,7 +106,9 @@ std::string html_escape(const std::string& text) {
 std::string line_chart(const std::string& title, const std::string& x_label, std::vector<Curve> curves) {
   double x0 = INFINITY, x1 = -INFINITY, y0 = INFINITY, y1 = -INFINITY;
   for (Curve& curve : curves) {
-    std::erase_if(curve.points, [](const auto& p) { return !std::isfinite(p.first) || !std::isfinite(p.second); });
+    std::erase_if(curve.points, [](const auto& p) {
+      return !(std::abs(p.first) < kLargest && std::abs(p.second) < kLargest);  // nor what is no number
+    });
     curve.points = thinned(curve.points, 700);
     for (const auto& [x, y] : curve.points) {
       x0 = std::min(x0, x), x1 = std::max(x1, x);
@@ -121,7 +136,7 @@ std::string line_chart(const std::string& title, const std::string& x_label, std
     if (curve.points.size() <= 60) {
       for (const auto& [x, y] : curve.points) {
         out << "<circle class=\"" << curve.style << "\" cx=" << frame.px(x) << " cy=" << frame.py(y)
-            << " r=2.5><title>" << number(x) << ": " << number(y) << "</title></circle>";
+            << " r=2.5><title>" << number(x, 12) << ": " << number(y, 6) << "</title></circle>";
       }
     }
   }

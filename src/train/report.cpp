@@ -72,6 +72,7 @@ void write_report(const std::filesystem::path& file, const RunReport& report) {
   const auto single = [&](const char* title, const char* key) {
     return line_chart(title, "step", {{title, "main", points_of(report.metrics, key)}});
   };
+  const std::string config = report.config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
   std::ostringstream out;
   out << "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>"
       << html_escape(report.title) << "</title><style>" << kStyle << "</style>\n<h1>" << html_escape(report.title)
@@ -85,7 +86,7 @@ void write_report(const std::filesystem::path& file, const RunReport& report) {
       << single("learning rate", "learning_rate") << single("gradient norm", "grad_norm")
       << single("tokens per second", "tokens_per_second") << "\n";
   samples(out, report);
-  out << "<h2>Config</h2>\n<pre>" << html_escape(report.config.dump(2)) << "</pre>\n<h2>Environment</h2>\n";
+  out << "<h2>Config</h2>\n<pre>" << html_escape(config) << "</pre>\n<h2>Environment</h2>\n";
   table(out, report.environment);
   write_file(file, out.str());
 }

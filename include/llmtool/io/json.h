@@ -14,6 +14,11 @@ namespace llmtool {
 nlohmann::json parse_json(std::string_view text, const std::string& origin);
 nlohmann::json read_json(const std::filesystem::path& file, size_t max_bytes = size_t{256} << 20);
 
+/// The value as text for a message: valid UTF-8, at most 60 bytes.
+std::string shown(const nlohmann::json& value);
+/// The value where it is an integer (3, 3.0) of that range, exactly; nothing is wrapped or rounded.
+std::optional<int64_t> exact_integer(const nlohmann::json& value, int64_t min, int64_t max);
+
 /// Checked getters: a JSON object with the name of the place it came from. Each throws Error naming origin, key,
 /// what was expected and what was found. The second form of each gives `fallback` where the key is absent or null.
 class JsonObject {

@@ -6,6 +6,8 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "llmtool/io/files.h"
@@ -26,24 +28,33 @@ class RunFolder {
   const std::filesystem::path& path() const { return path_; }
 
   /// Saves what `write` puts into the folder that it is given: into step-N.tmp first, synchronised and with a manifest,
-  /// then renamed; afterwards the oldest checkpoints go, `keep` (at least 2) stay.
+  /// then renamed; afterwards those that are not whole go, and the oldest: `keep` (at least 2) stay. Throws Error
+  /// where it cannot be saved; the earlier ones are then untouched.
   std::filesystem::path save_checkpoint(int64_t step, int64_t keep,
                                         const std::function<void(const std::filesystem::path&)>& write);
   /// The newest checkpoint that is whole; those that are not are named in a warning.
-  std::optional<Checkpoint> latest_checkpoint() const;
+  std::optional<Checkpoint> latest_checkpoint();
   bool has_checkpoints() const { return !checkpoints().empty(); }
 
-  /// metrics.jsonl: one row more.
+  /// metrics.jsonl: one row more, or none: a row that does not fit the disk is taken back. Throws Error.
   void append_metrics(const nlohmann::ordered_json& row);
-  /// Drops rows beyond `step`, and a torn last one.
+  /// Drops rows beyond `step` and torn ones; the others stay as they are, byte for byte.
   void rewind_metrics(int64_t step);
   std::vector<nlohmann::json> metrics() const;
 
  private:
+  struct Row {
+    std::string line;
+    nlohmann::json json;
+  };
+  std::vector<Row> rows() const;
+  void recover();
+  void prune(int64_t saved, int64_t keep);
   std::vector<Checkpoint> checkpoints() const;  // the newest first
 
   std::filesystem::path path_;
   FolderLock lock_;
+  std::set<int64_t> damaged_;  // steps that latest_checkpoint passed over
 };
 
 }  // namespace llmtool
