@@ -169,6 +169,33 @@ class HelpWriter : public ConfigVisitor {
   }
   std::string prefix_;
 };
+
+/// The help of one section, or the overview.
+class TopicWriter : public HelpWriter {
+ public:
+  explicit TopicWriter(std::string wanted) : HelpWriter(""), wanted_(std::move(wanted)) {}
+  void section(const char* key, const char* help, const std::function<void(ConfigVisitor&)>& keys) override {
+    sections_.emplace_back(key);
+    overview_ << "  " << std::left << std::setw(14) << key << " " << help << "\n";
+    if (key != wanted_) return;
+    HelpWriter inner("");
+    inner.section(key, help, keys);
+    found_ = inner.out.str();
+  }
+  std::string text() const {
+    if (wanted_.empty()) return out.str() + (sections_.empty() ? "" : "Sections (name one for its keys):\n" + overview_.str());
+    if (!found_.empty()) return found_;
+    if (sections_.empty()) throw UsageError(cat("\"", wanted_, "\": the config has no sections"));
+    const std::string near = nearest(wanted_, sections_.data(), sections_.size());
+    throw UsageError(cat("\"", wanted_, "\": no section of the config",
+                         near.empty() ? "" : cat(", did you mean ", near, "?")));
+  }
+
+ private:
+  std::string wanted_, found_;
+  std::vector<std::string> sections_;
+  std::ostringstream overview_;
+};
 }  // namespace
 
 nlohmann::ordered_json write_config(const ConfigKeys& keys) {
@@ -185,10 +212,10 @@ nlohmann::ordered_json config_schema(const ConfigKeys& keys, const std::string& 
   return schema;
 }
 
-std::string config_help(const ConfigKeys& keys) {
-  HelpWriter writer("");
+std::string config_help(const ConfigKeys& keys, const std::string& section) {
+  TopicWriter writer(section);
   keys(writer);
-  return writer.out.str();
+  return writer.text();
 }
 
 }  // namespace llmtool

@@ -51,8 +51,9 @@ void read_config(const nlohmann::json& json, const ConfigKeys& keys);
 nlohmann::ordered_json write_config(const ConfigKeys& keys);
 /// JSON Schema (draft 2020-12) with types, ranges, defaults and descriptions; unknown keys refused.
 nlohmann::ordered_json config_schema(const ConfigKeys& keys, const std::string& title);
-/// The keys as help lines: "  training.max_steps  integer, 1000   optimizer steps".
-std::string config_help(const ConfigKeys& keys);
+/// The keys of `section` as help lines: "  training.max_steps  integer, 1000   optimizer steps"; without one, the keys
+/// outside of sections and the sections by name. Throws UsageError on an unknown section.
+std::string config_help(const ConfigKeys& keys, const std::string& section = "");
 
 /// Applies "a.b=value" to `json` (the value is JSON, or else a string). Throws UsageError on a malformed setting.
 void apply_setting(nlohmann::json& json, const std::string& setting);
