@@ -121,7 +121,7 @@ void SentencePieceTokenizer::save(const fs::path& folder) const {
   const auto name = [&](const char* key, TokenId id) {
     if (id >= 0) settings[key] = piece(id);
   };
-  name("bos_token", bos_id());
+  name("bos_token", bos_id() >= 0 ? bos_id() : eos_id());
   name("eos_token", eos_id());
   name("unk_token", unk_id());
   name("pad_token", pad_id());

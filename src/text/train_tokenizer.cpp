@@ -100,8 +100,8 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
   const bool bytes = subwords && s.byte_fallback;
   std::vector<std::string> symbols = {"\n"};
   symbols.insert(symbols.end(), s.user_symbols.begin(), s.user_symbols.end());
-  if (bytes && s.vocab_size < 256 + 3 + static_cast<int64_t>(symbols.size()) + 8) {
-    throw UsageError(cat("vocab_size: expected at least ", 267 + symbols.size(), " with byte_fallback (256 of them are "
+  if (bytes && s.vocab_size < 256 + 2 + static_cast<int64_t>(symbols.size()) + 8) {
+    throw UsageError(cat("vocab_size: expected at least ", 266 + symbols.size(), " with byte_fallback (256 of them are "
                          "the bytes), found ", s.vocab_size, "; take more or set byte_fallback to false"));
   }
   const bool all_characters = s.model_type == "char" && s.vocab_size == 0;
@@ -118,6 +118,9 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
       {"add_dummy_prefix", "false"},
       {"remove_extra_whitespaces", "false"},
       {"allow_whitespace_only_pieces", "true"},
+      {"unk_id", "0"},
+      {"bos_id", "-1"},
+      {"eos_id", "1"},
       {"max_sentence_length", std::to_string(2 * kMaxLine)},
       {"input_sentence_size", std::to_string(s.max_lines)},
       {"shuffle_input_sentence", "true"},

@@ -60,7 +60,7 @@ void PretrainRun::open_model() {
     if (data_.tokenizer) {
       const auto id = [](TokenId t) { return t >= 0 ? std::optional<int64_t>(t) : std::nullopt; };
       if (c.vocab_size == 0) c.vocab_size = data_.tokenizer->vocab_size();
-      c.bos_token_id = id(data_.tokenizer->bos_id());
+      c.bos_token_id = id(data_.tokenizer->bos_id() >= 0 ? data_.tokenizer->bos_id() : data_.tokenizer->eos_id());
       c.eos_token_id = id(data_.tokenizer->eos_id());
       c.pad_token_id = id(data_.tokenizer->pad_id());
     }

@@ -32,7 +32,7 @@ using TextSource = std::function<bool(std::string_view& text)>;
 
 /// Text comes back unchanged from such a tokenizer: nothing is normalised and no space put in front; line breaks (and
 /// tabs, where bytes cannot stand for them) are pieces of their own. U+2581, SentencePiece's sign for a space, reads
-/// back as a space. Ids: 0 unknown, 1 BOS, 2 EOS. Throws UsageError on settings that cannot be.
+/// back as a space. Ids: 0 unknown, 1 EOS, which stands between documents and so begins a text, too: there is no BOS. Throws UsageError on settings that cannot be.
 TokenizerTrainingResult train_tokenizer(const TokenizerTraining& settings, const TextSource& source);
 
 }  // namespace llmtool
