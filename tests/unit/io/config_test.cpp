@@ -169,13 +169,27 @@ TEST(ConfigSchema, DefaultsSatisfyTheirOwnReader) {
   EXPECT_NO_THROW(read_config(parse_json(write_config(keys_of(s)).dump(), "defaults"), keys_of(s)));
 }
 
-TEST(ConfigHelp, NamesEveryKeyWithItsPath) {
+TEST(ConfigHelp, NamesTheKeysOfASectionWithTheirPaths) {
   Sample s;
-  const std::string help = config_help(keys_of(s));
-  for (const char* key :
-       {"training.max_steps", "training.inner.name", "bos", "sources[].weight", "cosine|linear"}) {
-    EXPECT_NE(help.find(key), std::string::npos) << key;
+  const std::string overview = config_help(keys_of(s)), section = config_help(keys_of(s), "training");
+  for (const char* part : {"bos", "sources[].weight", "training", "how"}) {
+    EXPECT_NE(overview.find(part), std::string::npos) << part;
   }
+  EXPECT_EQ(overview.find("training.max_steps"), std::string::npos) << "a screen, not all of it";
+  for (const char* part : {"training.max_steps", "integer, 10", "training.inner.name", "cosine|linear"}) {
+    EXPECT_NE(section.find(part), std::string::npos) << part;
+  }
+  EXPECT_EQ(section.find("bos"), std::string::npos);
+  EXPECT_TRUE(s.sources.empty()) << "describing must not change the values";
+}
+
+TEST(ConfigHelp, RefusesASectionThatIsNone) {
+  Sample s;
+  EXPECT_THROW(config_help(keys_of(s), "trainin"), UsageError);
+  EXPECT_THROW(config_help(keys_of(s), "bos"), UsageError);
+  const ConfigKeys flat = [&s](ConfigVisitor& v) { v.string("name", s.name, "a name"); };
+  EXPECT_NE(config_help(flat).find("name"), std::string::npos);
+  EXPECT_THROW(config_help(flat, "name"), UsageError);
 }
 
 nlohmann::json set(const std::string& start, const std::string& setting) {
