@@ -123,7 +123,7 @@ std::string line_chart(const std::string& title, const std::string& x_label, std
   draw_grid(out, frame, x_label);
   double legend = kWidth - kRight;
   for (auto curve = curves.rbegin(); curve != curves.rend(); ++curve) {
-    if (curve->points.empty()) continue;
+    if (curve->points.empty() || curve->name.empty()) continue;
     legend -= 7.0 * static_cast<double>(curve->name.size()) + 34;
     out << "<line class=\"" << curve->style << "\" x1=" << legend << " x2=" << legend + 18 << " y1=16 y2=16 /><text "
         << "class=tick x=" << legend + 23 << " y=20>" << html_escape(curve->name) << "</text>";

@@ -8,7 +8,7 @@
 namespace llmtool {
 
 struct Curve {
-  std::string name, style;                       // style: a CSS class
+  std::string name, style;                        // name: for the legend, or ""; style: a CSS class
   std::vector<std::pair<double, double>> points;  // x rising
 };
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <regex>
+#include <sstream>
 
 #include "support.h"
 #include "train/chart.h"
@@ -84,6 +85,39 @@ TEST(Report, TakesRowsOfAnyKind) {
   const std::string page = page_of(report);
   const std::regex not_a_number("[ =\",](-?nan|-?inf)[ \",>]");
   EXPECT_FALSE(std::regex_search(page, not_a_number));
+}
+
+/// The points of the page's first curve of a style, in the chart's units.
+std::vector<std::pair<double, double>> drawn(const std::string& page, const std::string& style) {
+  const std::string start = "<polyline class=\"" + style + "\" points=\"";
+  const size_t from = page.find(start) + start.size();
+  std::istringstream in(page.substr(from, page.find('"', from) - from));
+  std::vector<std::pair<double, double>> points;
+  double x, y;
+  for (char comma; in >> x >> comma >> y;) points.emplace_back(x, y);
+  return points;
+}
+
+/// On a straight line the mean around a point is the point: smoothing must neither lag nor bend the ends.
+TEST(Report, TheSmoothedCurveDoesNotLag) {
+  RunReport report;
+  for (int step = 1; step <= 600; ++step)
+    report.metrics.push_back({{"step", step}, {"loss", 10 - step * 0.01}});
+  const std::string page = page_of(report);
+  const auto raw = drawn(page, "raw"), smooth = drawn(page, "main");
+  ASSERT_EQ(raw.size(), 600u);
+  ASSERT_EQ(smooth.size(), 600u);
+  for (size_t i = 0; i < raw.size(); ++i) ASSERT_NEAR(raw[i].second, smooth[i].second, 0.01) << i;
+}
+
+TEST(Report, SmoothingTakesAwayNoise) {
+  RunReport report;
+  for (int step = 1; step <= 1000; ++step)
+    report.metrics.push_back({{"step", step}, {"loss", step % 2 ? 4 : 2}});
+  const auto smooth = drawn(page_of(report), "main");
+  const auto raw = drawn(page_of(report), "raw");
+  const double height = std::abs(raw[500].second - raw[501].second);
+  EXPECT_LT(std::abs(smooth[500].second - smooth[501].second), 0.2 * height);
 }
 
 TEST(Chart, ThinsLongCurvesToTheirExtremes) {
