@@ -30,7 +30,8 @@ const CommandRow kCommands[] = {
     {"schema", "Print the JSON Schema of a command's config", schema_command},
 };
 
-/// Help that fits a screen: no empty lines (headings stand out, for they are not indented), few names that wrap.
+/// Help that fits a screen: no empty lines (headings stand out, for they are not indented), few names that
+/// wrap.
 class DenseFormatter : public CLI::Formatter {
  public:
   DenseFormatter() { column_width(42); }
@@ -53,11 +54,14 @@ void add_printing_flags(CLI::App& app, const std::string& name) {
            "--help-config",
            [&config, name](const std::string& section) {
              std::cout << config_help(config.keys, section);
-             if (section.empty()) std::cout << "`llmtool schema " << name << "` prints all of it for a machine.\n";
+             if (section.empty())
+               std::cout << "`llmtool schema " << name << "` prints all of it for a machine.\n";
              throw CLI::Success();
            },
            "Print the keys of the config, or of a section, and exit")
-        ->expected(0, 1)->default_str("")->type_name("[SECTION]");
+        ->expected(0, 1)
+        ->default_str("")
+        ->type_name("[SECTION]");
   }
 }
 
@@ -79,7 +83,10 @@ std::string unknown_argument(const CLI::App& app) {
   }
   const std::string name = word.substr(std::min(word.find_first_not_of('-'), word.size()));
   const std::string near = nearest(name, known.data(), known.size());
-  return cat(word, flag ? ": unknown flag" : known.empty() ? ": unexpected argument" : ": unknown command",
+  return cat(word,
+             flag            ? ": unknown flag"
+             : known.empty() ? ": unexpected argument"
+                             : ": unknown command",
              near.empty() ? "" : cat(", did you mean ", flag ? "--" : "", near, "?"));
 }
 
@@ -127,16 +134,23 @@ int run_parsed(CLI::App& app, int argc, char** argv, const std::function<int()>&
 
 void add_common_flags(CLI::App& app, CommonFlags& flags) {
   app.add_option("--config", flags.config, "Config file (JSON)")->type_name("FILE")->group("Common");
-  app.add_option("--set", flags.settings, "Set one key of the config: a.b=value (JSON)")->type_name("KEY=VALUE")
-      ->allow_extra_args(false)->group("Common");
+  app.add_option("--set", flags.settings, "Set one key of the config: a.b=value (JSON)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false)
+      ->group("Common");
   app.add_option("--threads", flags.threads, "Threads (default: the cores this process may use)")
-      ->check(CLI::Range(1, 4096).description(""))->type_name("N")->group("Common");
+      ->check(CLI::Range(1, 4096).description(""))
+      ->type_name("N")
+      ->group("Common");
   // The same range as of a seed in a config, where the run is recorded.
   app.add_option("--seed", flags.seed, "Seed of every random choice")
-      ->check(CLI::Range(int64_t{0}, ConfigVisitor::kMaxInteger).description(""))->type_name("N")->group("Common");
+      ->check(CLI::Range(int64_t{0}, ConfigVisitor::kMaxInteger).description(""))
+      ->type_name("N")
+      ->group("Common");
   app.add_flag("--json", flags.json, "Print the result as JSON")->group("Common");
   app.add_flag("--quiet", flags.quiet, "Say nothing but warnings and errors")->group("Common");
-  app.add_flag("--print-config", flags.print_config, "Print the config that would run, and exit")->group("Common");
+  app.add_flag("--print-config", flags.print_config, "Print the config that would run, and exit")
+      ->group("Common");
 }
 
 nlohmann::json read_config_json(const CommonFlags& flags) {
@@ -154,12 +168,13 @@ nlohmann::json read_config_json(const CommonFlags& flags) {
 }
 
 const std::vector<NamedConfig>& named_configs() {
-  static const std::vector<NamedConfig> configs = {
-      {"tokenize", tokenize_config_keys}, {"pretrain", pretrain_config_keys}, {"generate", generate_config_keys}};
+  static const std::vector<NamedConfig> configs = {{"tokenize", tokenize_config_keys},
+                                                   {"pretrain", pretrain_config_keys},
+                                                   {"generate", generate_config_keys}};
   return configs;
 }
 
-void print_json(const nlohmann::ordered_json& value) { 
+void print_json(const nlohmann::ordered_json& value) {
   std::cout << value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
 }
 

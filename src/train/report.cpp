@@ -20,7 +20,8 @@ Points points_of(const std::vector<nlohmann::json>& rows, const char* key) {
   return points;
 }
 
-/// The mean over about a fiftieth of the curve around each point, over less towards the ends: it does not lag.
+/// The mean over about a fiftieth of the curve around each point, over less towards the ends: it does not
+/// lag.
 Points smoothed(const Points& points) {
   const size_t n = points.size(), reach = n / 100;
   std::vector<double> sums(n + 1);
@@ -28,7 +29,8 @@ Points smoothed(const Points& points) {
   Points smooth;
   for (size_t i = 0; i < n; ++i) {
     const size_t side = std::min({reach, i, n - 1 - i});
-    smooth.emplace_back(points[i].first, (sums[i + side + 1] - sums[i - side]) / static_cast<double>(2 * side + 1));
+    smooth.emplace_back(points[i].first,
+                        (sums[i + side + 1] - sums[i - side]) / static_cast<double>(2 * side + 1));
   }
   return smooth;
 }
@@ -75,9 +77,10 @@ void write_report(const std::filesystem::path& file, const RunReport& report) {
   };
   const std::string config = report.config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
   std::ostringstream out;
-  out << "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>"
-      << html_escape(report.title) << "</title><style>" << kStyle << "</style>\n<h1>" << html_escape(report.title)
-      << "</h1>\n";
+  out << "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport "
+         "content=\"width=device-width\"><title>"
+      << html_escape(report.title) << "</title><style>" << kStyle << "</style>\n<h1>"
+      << html_escape(report.title) << "</h1>\n";
   table(out, report.summary);
   out << "<h2>Curves</h2>\n"
       << line_chart("loss (nats per token)", "step",
