@@ -1,7 +1,11 @@
 #include "command.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstdio>
 #include <iostream>
 
 #include "llmtool/core/error.h"
@@ -26,62 +30,127 @@ const CommandRow kCommands[] = {
     {"schema", "Print the JSON Schema of a command's config", schema_command},
 };
 
+/// Help that fits a screen: no empty lines (headings stand out, for they are not indented), few names that
+/// wrap.
+class DenseFormatter : public CLI::Formatter {
+ public:
+  DenseFormatter() { column_width(42); }
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+    const std::string text = CLI::Formatter::make_help(app, name, mode);
+    std::string dense;
+    for (const char c : text) {
+      if (c != '\n' || !dense.ends_with('\n')) dense += c;
+    }
+    return dense;
+  }
+};
+
 /// Flags that print and leave: --version and --help-config.
 void add_printing_flags(CLI::App& app, const std::string& name) {
   app.set_version_flag("--version", std::string("llmtool ") + version());
   for (const NamedConfig& config : named_configs()) {
     if (name != config.name) continue;
-    app.add_flag_callback(
-        "--help-config",
-        [&config] {
-          std::cout << config_help(config.keys);
-          throw CLI::Success();
-        },
-        "Print the keys of the config and exit");
+    app.add_option_function<std::string>(
+           "--help-config",
+           [&config, name](const std::string& section) {
+             std::cout << config_help(config.keys, section);
+             if (section.empty())
+               std::cout << "`llmtool schema " << name << "` prints all of it for a machine.\n";
+             throw CLI::Success();
+           },
+           "Print the keys of the config, or of a section, and exit")
+        ->expected(0, 1)
+        ->default_str("")
+        ->type_name("[SECTION]");
   }
 }
 
+/// The first argument that nobody knows, with the nearest that is known; "" when all are.
+std::string unknown_argument(const CLI::App& app) {
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+  std::vector<std::string> rest = at->remaining();
+  if (rest.empty()) rest = app.remaining();
+  if (rest.empty()) return "";
+  const std::string word = rest.front().substr(0, rest.front().find('='));
+  const bool flag = word.starts_with("-");
+  std::vector<std::string> known;
+  for (const CLI::Option* option : at->get_options()) {
+    if (flag) known.insert(known.end(), option->get_lnames().begin(), option->get_lnames().end());
+  }
+  for (const CLI::App* sub : at->get_subcommands([](const CLI::App*) { return true; })) {
+    if (!flag) known.push_back(sub->get_name());
+  }
+  const std::string name = word.substr(std::min(word.find_first_not_of('-'), word.size()));
+  const std::string near = nearest(name, known.data(), known.size());
+  return cat(word,
+             flag            ? ": unknown flag"
+             : known.empty() ? ": unexpected argument"
+                             : ": unknown command",
+             near.empty() ? "" : cat(", did you mean ", flag ? "--" : "", near, "?"));
+}
+
+int say_error(const std::string& message, int code) {
+  show_progress("");
+  std::cerr << "error: " << message << "\n";
+  return code;
+}
+
 /// Parses and runs; every exception becomes a message and an exit code.
-int run_parsed(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
-  // A reader that goes away is no crash: writing fails with EPIPE instead.
-  std::signal(SIGPIPE, SIG_IGN);
+int run_guarded(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
   try {
     app.parse(argc, argv);
-    const int code = run();
-    std::cout.flush();
-    return code;
+    return run();
   } catch (const CLI::Success& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    show_progress("");
-    std::cerr << "error: " << e.what() << "\nSee --help.\n";
-    return 2;
+    const std::string unknown = unknown_argument(app);
+    return say_error((unknown.empty() ? e.what() : unknown) + "\nSee --help.", 2);
   } catch (const UsageError& e) {
-    show_progress("");
-    std::cerr << "error: " << e.what() << "\n";
-    return 2;
+    return say_error(e.what(), 2);
   } catch (const std::bad_alloc&) {
-    show_progress("");
-    std::cerr << "error: out of memory\n";
+    return say_error("out of memory", 1);
   } catch (const std::exception& e) {
-    show_progress("");
-    std::cerr << "error: " << e.what() << "\n";
+    return say_error(e.what(), 1);
   }
-  return 1;
+}
+
+bool reader_gone() {
+  pollfd out{STDOUT_FILENO, POLLOUT, 0};
+  return ::poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
+/// A result that could not be written is a failure, except where its reader has seen enough.
+int run_parsed(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
+  // A reader that goes away is no crash: writing fails with EPIPE instead.
+  std::signal(SIGPIPE, SIG_IGN);
+  const int code = run_guarded(app, argc, argv, run);
+  std::cout.flush();
+  const bool written = std::fflush(stdout) == 0 && !std::ferror(stdout) && std::cout.good();
+  if (code != 0 || written || reader_gone()) return code;
+  return say_error("standard output: cannot be written; is the disk full?", 1);
 }
 }  // namespace
 
 void add_common_flags(CLI::App& app, CommonFlags& flags) {
   app.add_option("--config", flags.config, "Config file (JSON)")->type_name("FILE")->group("Common");
-  app.add_option("--set", flags.settings, "Set one key of the config: a.b=value (JSON)")->type_name("KEY=VALUE")
-      ->allow_extra_args(false)->group("Common");
-  app.add_option("--threads", flags.threads, "Threads (default: the cores this process may use)")->check(CLI::Range(1, 4096))
-      ->type_name("N")->group("Common");
-  app.add_option("--seed", flags.seed, "Seed of every random choice")->check(CLI::NonNegativeNumber)->type_name("N")
+  app.add_option("--set", flags.settings, "Set one key of the config: a.b=value (JSON)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false)
+      ->group("Common");
+  app.add_option("--threads", flags.threads, "Threads (default: the cores this process may use)")
+      ->check(CLI::Range(1, 4096).description(""))
+      ->type_name("N")
+      ->group("Common");
+  // The same range as of a seed in a config, where the run is recorded.
+  app.add_option("--seed", flags.seed, "Seed of every random choice")
+      ->check(CLI::Range(int64_t{0}, ConfigVisitor::kMaxInteger).description(""))
+      ->type_name("N")
       ->group("Common");
   app.add_flag("--json", flags.json, "Print the result as JSON")->group("Common");
   app.add_flag("--quiet", flags.quiet, "Say nothing but warnings and errors")->group("Common");
-  app.add_flag("--print-config", flags.print_config, "Print the config that would run, and exit")->group("Common");
+  app.add_flag("--print-config", flags.print_config, "Print the config that would run, and exit")
+      ->group("Common");
 }
 
 nlohmann::json read_config_json(const CommonFlags& flags) {
@@ -92,22 +161,26 @@ nlohmann::json read_config_json(const CommonFlags& flags) {
   } catch (const Error& e) {
     throw UsageError(e.what());
   }
-  if (!json.is_object()) throw UsageError(flags.config + ": expected an object");
+  if (!json.is_object()) throw UsageError(cat(flags.config, ": expected an object, found ", shown(json)));
   json.erase("$schema");  // an editor's hint
   for (const std::string& setting : flags.settings) apply_setting(json, setting);
   return json;
 }
 
 const std::vector<NamedConfig>& named_configs() {
-  static const std::vector<NamedConfig> configs = {
-      {"tokenize", tokenize_config_keys}, {"pretrain", pretrain_config_keys}, {"generate", generate_config_keys}};
+  static const std::vector<NamedConfig> configs = {{"tokenize", tokenize_config_keys},
+                                                   {"pretrain", pretrain_config_keys},
+                                                   {"generate", generate_config_keys}};
   return configs;
 }
 
-void print_json(const nlohmann::ordered_json& value) { std::cout << value.dump(2) << "\n"; }
+void print_json(const nlohmann::ordered_json& value) {
+  std::cout << value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+}
 
 int run_command(int argc, char** argv, const char* name, const char* description, Command command) {
   CLI::App app(description, name);
+  app.formatter(std::make_shared<DenseFormatter>());
   add_printing_flags(app, name);
   const std::function<int()> run = command(app);
   return run_parsed(app, argc, argv, run);
@@ -115,6 +188,7 @@ int run_command(int argc, char** argv, const char* name, const char* description
 
 int run_llmtool(int argc, char** argv) {
   CLI::App app("Trains, adapts and runs language models", "llmtool");
+  app.formatter(std::make_shared<DenseFormatter>());
   app.set_version_flag("--version", std::string("llmtool ") + version());
   app.require_subcommand(1);
   std::vector<std::pair<CLI::App*, std::function<int()>>> commands;

@@ -50,8 +50,8 @@ const std::vector<NamedConfig>& named_configs();
 /// Prints `value` on stdout, indented.
 void print_json(const nlohmann::ordered_json& value);
 
-/// The main of `tokenize` and its sisters: parses, runs, turns exceptions into messages on stderr and exit codes (0
-/// done, 1 failed, 2 wrong usage or config).
+/// The main of `tokenize` and its sisters: parses, runs, turns exceptions into messages on stderr and exit
+/// codes (0 done, 1 failed, 2 wrong usage or config).
 int run_command(int argc, char** argv, const char* name, const char* description, Command command);
 /// The main of `llmtool`: the commands as subcommands.
 int run_llmtool(int argc, char** argv);

@@ -72,10 +72,6 @@ void say_repairs(const CorpusCounts& counts) {
 
 int train(const TokenizeFlags& flags) {
   TokenizeConfig config = flags.config();
-  if (flags.common.print_config) {
-    print_json(write_config([&](ConfigVisitor& v) { config.visit(v); }));
-    return 0;
-  }
   if (flags.output.empty()) throw UsageError("--output: expected a folder for the tokenizer");
   if (config.corpus.inputs.empty()) throw UsageError("--input: expected files, folders or globs");
   fs::create_directories(flags.output);
@@ -180,6 +176,11 @@ std::function<int()> tokenize_command(CLI::App& app) {
         ->check(CLI::IsMember({"auto", "text", "jsonl"}));
   }
   return [f, &app] {
+    if (f->common.print_config) {
+      TokenizeConfig config = f->config();
+      print_json(write_config([&](ConfigVisitor& v) { config.visit(v); }));
+      return 0;
+    }
     if (app.got_subcommand("train")) return train(*f);
     if (app.got_subcommand("encode")) return encode(*f);
     const auto tokenizer = load_tokenizer(f->model);

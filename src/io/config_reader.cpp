@@ -28,13 +28,15 @@ class Reader : public ConfigVisitor {
     if (const Json* found = take(key)) value = read_integer(key, *found, range);
   }
   void integer(const char* key, std::optional<int64_t>& value, Range range, const char*) override {
-    if (const Json* found = take(key)) value = found->is_null() ? std::nullopt : std::optional(read_integer(key, *found, range));
+    if (const Json* found = take(key))
+      value = found->is_null() ? std::nullopt : std::optional(read_integer(key, *found, range));
   }
   void number(const char* key, double& value, Interval interval, const char*) override {
     if (const Json* found = take(key)) value = read_number(key, *found, interval);
   }
   void number(const char* key, std::optional<double>& value, Interval interval, const char*) override {
-    if (const Json* found = take(key)) value = found->is_null() ? std::nullopt : std::optional(read_number(key, *found, interval));
+    if (const Json* found = take(key))
+      value = found->is_null() ? std::nullopt : std::optional(read_number(key, *found, interval));
   }
   void boolean(const char* key, bool& value, const char*) override {
     const Json* found = take(key);
@@ -96,7 +98,8 @@ class Reader : public ConfigVisitor {
     for (const auto& [key, value] : object_.items()) {
       if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
       const std::string near = nearest(key, known_.data(), known_.size());
-      throw UsageError(cat(full(key.c_str()), ": unknown key", near.empty() ? "" : cat(", did you mean ", near, "?")));
+      throw UsageError(
+          cat(full(key.c_str()), ": unknown key", near.empty() ? "" : cat(", did you mean ", near, "?")));
     }
   }
 
@@ -115,8 +118,9 @@ class Reader : public ConfigVisitor {
     return it == object_.end() ? nullptr : &*it;
   }
   int64_t read_integer(const char* key, const Json& found, Range range) const {
-    const std::string expected = range.max == kMaxInteger ? cat("an integer >= ", range.min)
-                                                          : cat("an integer from ", range.min, " to ", range.max);
+    const std::string expected = range.max == kMaxInteger
+                                     ? cat("an integer >= ", range.min)
+                                     : cat("an integer from ", range.min, " to ", range.max);
     const std::optional<int64_t> n = exact_integer(found, range.min, range.max);
     if (!n) refuse(key, expected, found);
     return *n;
@@ -180,7 +184,8 @@ void apply_setting(Json& json, const std::string& setting) {
     const std::string key = path.substr(from, dot == std::string::npos ? dot : dot - from);
     if (key.empty()) throw UsageError(cat("--set: \"", path, "\" has an empty key"));
     if (at->is_null()) *at = Json::object();
-    if (!at->is_object()) throw UsageError(cat("--set ", path, ": ", path.substr(0, from ? from - 1 : 0), " is no section"));
+    if (!at->is_object())
+      throw UsageError(cat("--set ", path, ": ", path.substr(0, from ? from - 1 : 0), " is no section"));
     at = &(*at)[key];
     if (dot == std::string::npos) break;
     from = dot + 1;

@@ -19,14 +19,24 @@ class Writer : public ConfigVisitor {
     result[key] = inner.result;
   }
   void integer(const char* key, int64_t& value, Range, const char*) override { result[key] = value; }
-  void integer(const char* key, std::optional<int64_t>& value, Range, const char*) override { put(key, value); }
+  void integer(const char* key, std::optional<int64_t>& value, Range, const char*) override {
+    put(key, value);
+  }
   void number(const char* key, double& value, Interval, const char*) override { result[key] = value; }
-  void number(const char* key, std::optional<double>& value, Interval, const char*) override { put(key, value); }
+  void number(const char* key, std::optional<double>& value, Interval, const char*) override {
+    put(key, value);
+  }
   void boolean(const char* key, bool& value, const char*) override { result[key] = value; }
   void string(const char* key, std::string& value, const char*) override { result[key] = value; }
-  void choice(const char* key, std::string& value, std::vector<std::string>, const char*) override { result[key] = value; }
-  void strings(const char* key, std::vector<std::string>& value, const char*) override { result[key] = value; }
-  void integers(const char* key, std::vector<int64_t>& value, Range, const char*) override { result[key] = value; }
+  void choice(const char* key, std::string& value, std::vector<std::string>, const char*) override {
+    result[key] = value;
+  }
+  void strings(const char* key, std::vector<std::string>& value, const char*) override {
+    result[key] = value;
+  }
+  void integers(const char* key, std::vector<int64_t>& value, Range, const char*) override {
+    result[key] = value;
+  }
   void objects(const char* key, size_t count, const char*, const std::function<void(size_t)>&,
                const std::function<void(ConfigVisitor&, size_t)>& keys) override {
     result[key] = Json::array();
@@ -72,14 +82,18 @@ class SchemaWriter : public ConfigVisitor {
   void string(const char* key, std::string& value, const char* help) override {
     properties[key] = {{"type", "string"}, {"default", value}, {"description", help}};
   }
-  void choice(const char* key, std::string& value, std::vector<std::string> choices, const char* help) override {
+  void choice(const char* key, std::string& value, std::vector<std::string> choices,
+              const char* help) override {
     properties[key] = {{"enum", choices}, {"default", value}, {"description", help}};
   }
   void strings(const char* key, std::vector<std::string>& value, const char* help) override {
-    properties[key] = {{"type", "array"}, {"items", {{"type", "string"}}}, {"default", value}, {"description", help}};
+    properties[key] = {
+        {"type", "array"}, {"items", {{"type", "string"}}}, {"default", value}, {"description", help}};
   }
   void integers(const char* key, std::vector<int64_t>& value, Range range, const char* help) override {
-    properties[key] = {{"type", "array"}, {"items", integer_schema("integer", range, {}, "")}, {"default", value},
+    properties[key] = {{"type", "array"},
+                       {"items", integer_schema("integer", range, {}, "")},
+                       {"default", value},
                        {"description", help}};
   }
   void objects(const char* key, size_t count, const char* help, const std::function<void(size_t)>& resize,
@@ -133,23 +147,36 @@ class HelpWriter : public ConfigVisitor {
     keys(inner);
     out << inner.out.str();
   }
-  void integer(const char* key, int64_t& value, Range, const char* help) override { line(key, cat("integer, ", value), help); }
+  void integer(const char* key, int64_t& value, Range, const char* help) override {
+    line(key, cat("integer, ", value), help);
+  }
   void integer(const char* key, std::optional<int64_t>& value, Range, const char* help) override {
     line(key, value ? cat("integer, ", *value) : "integer or null", help);
   }
-  void number(const char* key, double& value, Interval, const char* help) override { line(key, cat("number, ", value), help); }
+  void number(const char* key, double& value, Interval, const char* help) override {
+    line(key, cat("number, ", value), help);
+  }
   void number(const char* key, std::optional<double>& value, Interval, const char* help) override {
     line(key, value ? cat("number, ", *value) : "number or null", help);
   }
-  void boolean(const char* key, bool& value, const char* help) override { line(key, value ? "bool, true" : "bool, false", help); }
-  void string(const char* key, std::string& value, const char* help) override { line(key, cat("string, \"", value, "\""), help); }
-  void choice(const char* key, std::string& value, std::vector<std::string> choices, const char* help) override {
+  void boolean(const char* key, bool& value, const char* help) override {
+    line(key, value ? "bool, true" : "bool, false", help);
+  }
+  void string(const char* key, std::string& value, const char* help) override {
+    line(key, cat("string, \"", value, "\""), help);
+  }
+  void choice(const char* key, std::string& value, std::vector<std::string> choices,
+              const char* help) override {
     std::string all;
     for (const std::string& c : choices) all += (all.empty() ? "" : "|") + c;
     line(key, value.empty() ? "choice" : value, cat(help, " (", all, ")"));
   }
-  void strings(const char* key, std::vector<std::string>&, const char* help) override { line(key, "strings", help); }
-  void integers(const char* key, std::vector<int64_t>&, Range, const char* help) override { line(key, "integers", help); }
+  void strings(const char* key, std::vector<std::string>&, const char* help) override {
+    line(key, "strings", help);
+  }
+  void integers(const char* key, std::vector<int64_t>&, Range, const char* help) override {
+    line(key, "integers", help);
+  }
   void objects(const char* key, size_t count, const char* help, const std::function<void(size_t)>& resize,
                const std::function<void(ConfigVisitor&, size_t)>& keys) override {
     line(key, "list", help);
@@ -165,9 +192,38 @@ class HelpWriter : public ConfigVisitor {
 
  private:
   void line(const std::string& key, const std::string& type, const std::string& help) {
-    out << "  " << std::left << std::setw(38) << prefix_ + key << " " << std::setw(18) << type << " " << help << "\n";
+    out << "  " << std::left << std::setw(38) << prefix_ + key << " " << std::setw(18) << type << " " << help
+        << "\n";
   }
   std::string prefix_;
+};
+
+/// The help of one section, or the overview.
+class TopicWriter : public HelpWriter {
+ public:
+  explicit TopicWriter(std::string wanted) : HelpWriter(""), wanted_(std::move(wanted)) {}
+  void section(const char* key, const char* help, const std::function<void(ConfigVisitor&)>& keys) override {
+    sections_.emplace_back(key);
+    overview_ << "  " << std::left << std::setw(14) << key << " " << help << "\n";
+    if (key != wanted_) return;
+    HelpWriter inner("");
+    inner.section(key, help, keys);
+    found_ = inner.out.str();
+  }
+  std::string text() const {
+    if (wanted_.empty())
+      return out.str() + (sections_.empty() ? "" : "Sections (name one for its keys):\n" + overview_.str());
+    if (!found_.empty()) return found_;
+    if (sections_.empty()) throw UsageError(cat("\"", wanted_, "\": the config has no sections"));
+    const std::string near = nearest(wanted_, sections_.data(), sections_.size());
+    throw UsageError(cat("\"", wanted_, "\": no section of the config",
+                         near.empty() ? "" : cat(", did you mean ", near, "?")));
+  }
+
+ private:
+  std::string wanted_, found_;
+  std::vector<std::string> sections_;
+  std::ostringstream overview_;
 };
 }  // namespace
 
@@ -185,10 +241,10 @@ nlohmann::ordered_json config_schema(const ConfigKeys& keys, const std::string& 
   return schema;
 }
 
-std::string config_help(const ConfigKeys& keys) {
-  HelpWriter writer("");
+std::string config_help(const ConfigKeys& keys, const std::string& section) {
+  TopicWriter writer(section);
   keys(writer);
-  return writer.out.str();
+  return writer.text();
 }
 
 }  // namespace llmtool

@@ -73,7 +73,8 @@ std::string read_file(const fs::path& path, size_t max_bytes) {
     if (n < 0) fail(path, "cannot be read");
     if (n == 0) return contents;
     contents.append(buffer, static_cast<size_t>(n));
-    if (contents.size() > max_bytes) throw Error(cat(path.string(), ": expected at most ", max_bytes, " bytes"));
+    if (contents.size() > max_bytes)
+      throw Error(cat(path.string(), ": expected at most ", max_bytes, " bytes"));
   }
 }
 

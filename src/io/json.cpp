@@ -80,7 +80,8 @@ std::optional<int64_t> exact_integer(const json& value, int64_t min, int64_t max
   }
   if (value.is_number_float()) {
     const auto n = value.get<double>();
-    if (n == std::floor(n) && std::abs(n) <= 0x1p53) return exact_integer(json(static_cast<int64_t>(n)), min, max);
+    if (n == std::floor(n) && std::abs(n) <= 0x1p53)
+      return exact_integer(json(static_cast<int64_t>(n)), min, max);
   }
   return {};
 }
@@ -95,7 +96,8 @@ json read_json(const std::filesystem::path& file, size_t max_bytes) {
   return parse_json(read_file(file, max_bytes), file.string());
 }
 
-JsonObject::JsonObject(const nlohmann::json& object, std::string origin) : object_(object), origin_(std::move(origin)) {
+JsonObject::JsonObject(const nlohmann::json& object, std::string origin)
+    : object_(object), origin_(std::move(origin)) {
   if (!object.is_object()) throw Error(cat(origin_, ": expected an object, found ", shown(object)));
 }
 
@@ -107,8 +109,10 @@ const nlohmann::json* JsonObject::find(const char* key) const {
 bool JsonObject::has(const char* key) const { return find(key) != nullptr; }
 
 namespace {
-[[noreturn]] void refuse(const JsonObject& object, const char* key, const std::string& expected, const nlohmann::json* found) {
-  throw Error(cat(object.origin(), ": ", key, ": expected ", expected, ", found ", found ? shown(*found) : "nothing"));
+[[noreturn]] void refuse(const JsonObject& object, const char* key, const std::string& expected,
+                         const nlohmann::json* found) {
+  throw Error(cat(object.origin(), ": ", key, ": expected ", expected, ", found ",
+                  found ? shown(*found) : "nothing"));
 }
 std::string integer_range(int64_t min, int64_t max) { return cat("an integer from ", min, " to ", max); }
 }  // namespace
@@ -126,11 +130,14 @@ int64_t JsonObject::integer(const char* key, int64_t min, int64_t max, int64_t f
 
 double JsonObject::number(const char* key) const {
   const nlohmann::json* value = find(key);
-  if (!value || !value->is_number() || !std::isfinite(value->get<double>())) refuse(*this, key, "a number", value);
+  if (!value || !value->is_number() || !std::isfinite(value->get<double>()))
+    refuse(*this, key, "a number", value);
   return value->get<double>();
 }
 
-double JsonObject::number(const char* key, double fallback) const { return has(key) ? number(key) : fallback; }
+double JsonObject::number(const char* key, double fallback) const {
+  return has(key) ? number(key) : fallback;
+}
 
 bool JsonObject::boolean(const char* key, bool fallback) const {
   const nlohmann::json* value = find(key);

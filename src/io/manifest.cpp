@@ -60,7 +60,7 @@ void write_manifest(const fs::path& folder) {
   for (const fs::path& file : files_below(folder)) {
     const MappedFile mapped(file);
     files[file.lexically_relative(folder).generic_string()] = {{"bytes", mapped.bytes().size()},
-                                                              {"xxh3_128", digest(mapped)}};
+                                                               {"xxh3_128", digest(mapped)}};
   }
   write_file(folder / kManifest, nlohmann::ordered_json{{"files", files}}.dump(2) + "\n");
 }
@@ -75,7 +75,8 @@ std::string verify_manifest(const fs::path& folder) {
     for (const auto& [name, entry] : files.json().items()) {
       const JsonObject expected(entry, name);
       const fs::path relative(name);
-      if (relative.is_absolute() || name.find("..") != std::string::npos) return name + ": leads out of the folder";
+      if (relative.is_absolute() || name.find("..") != std::string::npos)
+        return name + ": leads out of the folder";
       const MappedFile file(folder / relative);
       const int64_t bytes = expected.integer("bytes", 0, int64_t{1} << 53);
       if (file.bytes().size() != static_cast<uint64_t>(bytes)) {

@@ -22,10 +22,11 @@ struct StoredType {
   std::optional<DType> dtype;  // where a Tensor can hold it
 };
 constexpr StoredType kTypes[] = {{"F32", 32, DType::f32}, {"F16", 16, DType::f16}, {"BF16", 16, DType::bf16},
-                                 {"I32", 32, DType::i32}, {"F64", 64, {}}, {"I64", 64, {}}, {"U64", 64, {}},
-                                 {"U32", 32, {}}, {"I16", 16, {}}, {"U16", 16, {}}, {"I8", 8, {}}, {"U8", 8, {}},
-                                 {"BOOL", 8, {}}, {"F8_E4M3", 8, {}}, {"F8_E5M2", 8, {}}, {"F8_E8M0", 8, {}},
-                                 {"C64", 64, {}}};
+                                 {"I32", 32, DType::i32}, {"F64", 64, {}},         {"I64", 64, {}},
+                                 {"U64", 64, {}},         {"U32", 32, {}},         {"I16", 16, {}},
+                                 {"U16", 16, {}},         {"I8", 8, {}},           {"U8", 8, {}},
+                                 {"BOOL", 8, {}},         {"F8_E4M3", 8, {}},      {"F8_E5M2", 8, {}},
+                                 {"F8_E8M0", 8, {}},      {"C64", 64, {}}};
 
 /// One entry of the header, checked by itself.
 struct Entry {
@@ -37,7 +38,8 @@ struct Entry {
 
 std::vector<int64_t> list_of_integers(const JsonObject& info, const char* key) {
   const auto it = info.json().find(key);
-  if (it == info.json().end() || !it->is_array()) throw Error(cat(info.origin(), ": ", key, ": expected a list"));
+  if (it == info.json().end() || !it->is_array())
+    throw Error(cat(info.origin(), ": ", key, ": expected a list"));
   return info.integers(key, 0, kMaxOffset);
 }
 
@@ -72,7 +74,8 @@ void check_cover(std::vector<Entry> entries, size_t data_bytes, const std::strin
   });
   int64_t at = 0;
   for (const Entry& e : entries) {
-    if (e.begin != at) throw Error(cat(file, ": ", e.name, ": expected data at offset ", at, ", found ", e.begin));
+    if (e.begin != at)
+      throw Error(cat(file, ": ", e.name, ": expected data at offset ", at, ", found ", e.begin));
     at = e.end;
   }
   if (static_cast<uint64_t>(at) != data_bytes) {
@@ -84,7 +87,8 @@ nlohmann::json read_header(std::span<const std::byte> bytes, const std::string& 
   if (bytes.size() < 8) throw Error(cat(file, ": expected at least 8 bytes, found ", bytes.size()));
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), 8);
-  if (length > kMaxHeader) throw Error(cat(file, ": header length: expected at most ", kMaxHeader, ", found ", length));
+  if (length > kMaxHeader)
+    throw Error(cat(file, ": header length: expected at most ", kMaxHeader, ", found ", length));
   if (length > bytes.size() - 8) {
     throw Error(cat(file, ": header length: expected at most ", bytes.size() - 8, ", found ", length,
                     "; is the file cut off?"));
@@ -130,25 +134,29 @@ SafetensorsFolder::SafetensorsFolder(const fs::path& folder) {
   } else if (fs::exists(index)) {
     const nlohmann::json json = read_json(index);
     const JsonObject root(json, index.string());
-    if (!root.has("weight_map")) throw Error(cat(index.string(), ": weight_map: expected an object, found nothing"));
+    if (!root.has("weight_map"))
+      throw Error(cat(index.string(), ": weight_map: expected an object, found nothing"));
     const JsonObject map(json.at("weight_map"), index.string() + ": weight_map");
     std::set<std::string> shards;
     for (const auto& [tensor, shard] : map.json().items()) {
       const std::string name = map.string(tensor.c_str());
-      if (name.find('/') != std::string::npos) throw Error(cat(map.origin(), ": ", tensor, ": \"", name, "\" is no file name"));
+      if (name.find('/') != std::string::npos)
+        throw Error(cat(map.origin(), ": ", tensor, ": \"", name, "\" is no file name"));
       shards.insert(name);
     }
     for (const std::string& shard : shards) files_.emplace_back(folder / shard);
   } else {
     const bool pickled = fs::exists(folder / "pytorch_model.bin");
     throw Error(cat(folder.string(), ": expected model.safetensors",
-                    pickled ? "; pytorch_model.bin is a pickle, which runs code when it is read: convert it to "
-                              "safetensors with its own library"
-                            : ", found none"));
+                    pickled
+                        ? "; pytorch_model.bin is a pickle, which runs code when it is read: convert it to "
+                          "safetensors with its own library"
+                        : ", found none"));
   }
   for (const SafetensorsFile& file : files_) {
     for (const auto& [name, tensor] : file.tensors()) {
-      if (!tensors_.emplace(name, tensor).second) throw Error(cat(folder.string(), ": ", name, ": stands in two files"));
+      if (!tensors_.emplace(name, tensor).second)
+        throw Error(cat(folder.string(), ": ", name, ": stands in two files"));
     }
     for (const auto& [name, type] : file.unreadable()) {
       throw Error(cat(folder.string(), ": ", name, ": tensors of type ", type, " cannot be read"));

@@ -11,10 +11,14 @@ constexpr int64_t kPiece = 1 << 16;  // elements converted at a time
 
 const char* format_name(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "F32";
-    case DType::bf16: return "BF16";
-    case DType::f16: return "F16";
-    case DType::i32: return "I32";
+    case DType::f32:
+      return "F32";
+    case DType::bf16:
+      return "BF16";
+    case DType::f16:
+      return "F16";
+    case DType::i32:
+      return "I32";
   }
   return "";
 }
@@ -34,7 +38,8 @@ void write_floats(FileWriter& file, const float* x, int64_t n, DType stored) {
   for (int64_t first = 0; first < n; first += kPiece) {
     out.clear();
     const int64_t count = std::min(kPiece, n - first);
-    stored == DType::bf16 ? append<Eigen::bfloat16>(out, x + first, count) : append<Eigen::half>(out, x + first, count);
+    stored == DType::bf16 ? append<Eigen::bfloat16>(out, x + first, count)
+                          : append<Eigen::half>(out, x + first, count);
     file.write(out.data(), out.size());
   }
 }
@@ -58,11 +63,13 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
   if (!metadata.empty()) header["__metadata__"] = metadata;
   size_t offset = 0;
   for (const NamedTensor& t : tensors) {
-    std::vector<int64_t> shape(t.tensor.shape.dims.begin(), t.tensor.shape.dims.begin() + t.tensor.shape.rank);
+    std::vector<int64_t> shape(t.tensor.shape.dims.begin(),
+                               t.tensor.shape.dims.begin() + t.tensor.shape.rank);
     if (t.transpose) std::swap(shape.at(0), shape.at(1));
     const size_t bytes = static_cast<size_t>(t.tensor.size()) * dtype_size(t.stored);
     if (header.contains(t.name)) throw Error(cat(path.string(), ": ", t.name, ": given twice"));
-    header[t.name] = {{"dtype", format_name(t.stored)}, {"shape", shape}, {"data_offsets", {offset, offset + bytes}}};
+    header[t.name] = {
+        {"dtype", format_name(t.stored)}, {"shape", shape}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text = header.dump();

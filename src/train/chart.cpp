@@ -47,7 +47,8 @@ std::string tick_text(const Axis& axis, int64_t i) {
 }
 
 /// At most two points (the lowest and the highest) for each of `columns` equal stretches.
-std::vector<std::pair<double, double>> thinned(const std::vector<std::pair<double, double>>& points, size_t columns) {
+std::vector<std::pair<double, double>> thinned(const std::vector<std::pair<double, double>>& points,
+                                               size_t columns) {
   if (points.size() <= 2 * columns) return points;
   std::vector<std::pair<double, double>> kept;
   for (size_t c = 0; c < columns; ++c) {
@@ -63,7 +64,9 @@ std::vector<std::pair<double, double>> thinned(const std::vector<std::pair<doubl
 
 struct Frame {
   Axis x, y;
-  double px(double value) const { return kLeft + (value - x.low) / (x.high - x.low) * (kWidth - kLeft - kRight); }
+  double px(double value) const {
+    return kLeft + (value - x.low) / (x.high - x.low) * (kWidth - kLeft - kRight);
+  }
   double py(double value) const {
     return kHeight - kBottom - (value - y.low) / (y.high - y.low) * (kHeight - kTop - kBottom);
   }
@@ -72,19 +75,18 @@ struct Frame {
 void draw_grid(std::ostringstream& out, const Frame& f, const std::string& x_label) {
   for (int64_t i = 0; i <= f.y.intervals(); ++i) {
     const double v = f.y.tick(i);
-    out << "<line class=grid x1=" << kLeft << " x2=" << kWidth - kRight << " y1=" << f.py(v) << " y2=" << f.py(v)
-        << " /><text class=tick x=" << kLeft - 8 << " y=" << f.py(v) + 4 << " text-anchor=end>" << tick_text(f.y, i)
-        << "</text>";
+    out << "<line class=grid x1=" << kLeft << " x2=" << kWidth - kRight << " y1=" << f.py(v)
+        << " y2=" << f.py(v) << " /><text class=tick x=" << kLeft - 8 << " y=" << f.py(v) + 4
+        << " text-anchor=end>" << tick_text(f.y, i) << "</text>";
   }
   for (int64_t i = 0; i <= f.x.intervals(); ++i) {
     const double v = f.x.tick(i);
-    out << "<line class=grid x1=" << f.px(v) << " x2=" << f.px(v) << " y1=" << kTop << " y2=" << kHeight - kBottom
-        << " /><text class=tick x=" << f.px(v) << " y=" << kHeight - kBottom + 18 << " text-anchor=middle>"
-        << tick_text(f.x, i)
-        << "</text>";
+    out << "<line class=grid x1=" << f.px(v) << " x2=" << f.px(v) << " y1=" << kTop
+        << " y2=" << kHeight - kBottom << " /><text class=tick x=" << f.px(v)
+        << " y=" << kHeight - kBottom + 18 << " text-anchor=middle>" << tick_text(f.x, i) << "</text>";
   }
-  out << "<text class=tick x=" << (kLeft + kWidth - kRight) / 2 << " y=" << kHeight - 8 << " text-anchor=middle>"
-      << html_escape(x_label) << "</text>";
+  out << "<text class=tick x=" << (kLeft + kWidth - kRight) / 2 << " y=" << kHeight - 8
+      << " text-anchor=middle>" << html_escape(x_label) << "</text>";
 }
 }  // namespace
 
@@ -92,12 +94,23 @@ std::string html_escape(const std::string& text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -119,13 +132,15 @@ std::string line_chart(const std::string& title, const std::string& x_label, std
   const Frame frame{axis_for(x0, x1, 8), axis_for(y0, y1, 5)};
   std::ostringstream out;
   out << std::setprecision(6) << "<svg viewBox=\"0 0 " << kWidth << " " << kHeight << "\" role=img><title>"
-      << html_escape(title) << "</title><text class=title x=" << kLeft << " y=20>" << html_escape(title) << "</text>";
+      << html_escape(title) << "</title><text class=title x=" << kLeft << " y=20>" << html_escape(title)
+      << "</text>";
   draw_grid(out, frame, x_label);
   double legend = kWidth - kRight;
   for (auto curve = curves.rbegin(); curve != curves.rend(); ++curve) {
-    if (curve->points.empty()) continue;
+    if (curve->points.empty() || curve->name.empty()) continue;
     legend -= 7.0 * static_cast<double>(curve->name.size()) + 34;
-    out << "<line class=\"" << curve->style << "\" x1=" << legend << " x2=" << legend + 18 << " y1=16 y2=16 /><text "
+    out << "<line class=\"" << curve->style << "\" x1=" << legend << " x2=" << legend + 18
+        << " y1=16 y2=16 /><text "
         << "class=tick x=" << legend + 23 << " y=20>" << html_escape(curve->name) << "</text>";
   }
   for (const Curve& curve : curves) {

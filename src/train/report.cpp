@@ -20,15 +20,17 @@ Points points_of(const std::vector<nlohmann::json>& rows, const char* key) {
   return points;
 }
 
-/// An exponential mean over about a fiftieth of the curve, corrected at its start.
+/// The mean over about a fiftieth of the curve around each point, over less towards the ends: it does not
+/// lag.
 Points smoothed(const Points& points) {
-  const double keep = 1 - 1 / std::max(2.0, static_cast<double>(points.size()) / 50);
+  const size_t n = points.size(), reach = n / 100;
+  std::vector<double> sums(n + 1);
+  for (size_t i = 0; i < n; ++i) sums[i + 1] = sums[i] + points[i].second;
   Points smooth;
-  double mean = 0, weight = 0;
-  for (const auto& [x, y] : points) {
-    mean = keep * mean + (1 - keep) * y;
-    weight = keep * weight + (1 - keep);
-    smooth.emplace_back(x, mean / weight);
+  for (size_t i = 0; i < n; ++i) {
+    const size_t side = std::min({reach, i, n - 1 - i});
+    smooth.emplace_back(points[i].first,
+                        (sums[i + side + 1] - sums[i - side]) / static_cast<double>(2 * side + 1));
   }
   return smooth;
 }
@@ -69,22 +71,24 @@ void samples(std::ostringstream& out, const RunReport& report) {
 
 void write_report(const std::filesystem::path& file, const RunReport& report) {
   const Points loss = points_of(report.metrics, "loss");
-  const auto single = [&](const char* title, const char* key) {
-    return line_chart(title, "step", {{title, "main", points_of(report.metrics, key)}});
+  const auto noisy = [&](const char* title, const char* key) {
+    const Points points = points_of(report.metrics, key);
+    return line_chart(title, "step", {{"each step", "raw", points}, {"smoothed", "main", smoothed(points)}});
   };
   const std::string config = report.config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
   std::ostringstream out;
-  out << "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>"
-      << html_escape(report.title) << "</title><style>" << kStyle << "</style>\n<h1>" << html_escape(report.title)
-      << "</h1>\n";
+  out << "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport "
+         "content=\"width=device-width\"><title>"
+      << html_escape(report.title) << "</title><style>" << kStyle << "</style>\n<h1>"
+      << html_escape(report.title) << "</h1>\n";
   table(out, report.summary);
   out << "<h2>Curves</h2>\n"
       << line_chart("loss (nats per token)", "step",
                     {{"training", "raw", loss},
                      {"training, smoothed", "main", smoothed(loss)},
                      {"validation", "other", points_of(report.metrics, "val_loss")}})
-      << single("learning rate", "learning_rate") << single("gradient norm", "grad_norm")
-      << single("tokens per second", "tokens_per_second") << "\n";
+      << line_chart("learning rate", "step", {{"", "main", points_of(report.metrics, "learning_rate")}})
+      << noisy("gradient norm", "grad_norm") << noisy("tokens per second", "tokens_per_second") << "\n";
   samples(out, report);
   out << "<h2>Config</h2>\n<pre>" << html_escape(config) << "</pre>\n<h2>Environment</h2>\n";
   table(out, report.environment);

@@ -47,8 +47,8 @@ void sync_tree(const fs::path& folder) {
   sync_folder(folder);
 }
 
-/// Renames `fresh` to `target`. What stood there is set aside until the new one is in its place, so that one of the
-/// two is whole at every moment; recover() finishes what was cut short.
+/// Renames `fresh` to `target`. What stood there is set aside until the new one is in its place, so that one
+/// of the two is whole at every moment; recover() finishes what was cut short.
 void replace(const fs::path& fresh, const fs::path& target) {
   const fs::path aside = target.string() + ".old";
   if (fs::exists(target)) fs::rename(target, aside);
@@ -67,12 +67,15 @@ void RunFolder::recover() {
     fs::path target = place;
     target.replace_extension();
     if (!step_of(target.filename().string())) continue;
-    if (place.extension() == ".old" && !fs::exists(target)) fs::rename(place, target);
-    else if (place.extension() == ".old" || place.extension() == ".tmp") fs::remove_all(place);
+    if (place.extension() == ".old" && !fs::exists(target))
+      fs::rename(place, target);
+    else if (place.extension() == ".old" || place.extension() == ".tmp")
+      fs::remove_all(place);
   }
 }
 
-fs::path RunFolder::save_checkpoint(int64_t step, int64_t keep, const std::function<void(const fs::path&)>& write) {
+fs::path RunFolder::save_checkpoint(int64_t step, int64_t keep,
+                                    const std::function<void(const fs::path&)>& write) {
   const fs::path parent = path_ / "checkpoints", target = parent / cat("step-", step);
   const fs::path temporary = target.string() + ".tmp";
   try {
@@ -91,7 +94,8 @@ fs::path RunFolder::save_checkpoint(int64_t step, int64_t keep, const std::funct
     } catch (const fs::filesystem_error&) {
       // The next run tries again; the reason of this failure is the one to tell.
     }
-    throw Error(cat("checkpoint of step ", step, " not saved: ", e.what(), "; the earlier ones are untouched"));
+    throw Error(
+        cat("checkpoint of step ", step, " not saved: ", e.what(), "; the earlier ones are untouched"));
   }
   prune(step, keep);
   return target;
@@ -140,7 +144,8 @@ void RunFolder::append_metrics(const nlohmann::ordered_json& row) {
   const bool undone = done || ::ftruncate(fd, before) == 0;
   ::close(fd);
   if (!done) {
-    throw Error(cat(file.string(), ": cannot be written: ", std::strerror(reason), undone ? "" : "; its last row is torn"));
+    throw Error(cat(file.string(), ": cannot be written: ", std::strerror(reason),
+                    undone ? "" : "; its last row is torn"));
   }
 }
 

@@ -21,6 +21,8 @@ fs::path reference_data(const std::string& relative) {
 
 fs::path source_file(const std::string& relative) { return fs::path(LLMTOOL_SOURCE_DIR) / relative; }
 
+fs::path program_path(const std::string& program) { return fs::path(LLMTOOL_BIN_DIR) / program; }
+
 TempFolder::TempFolder() {
   std::string name = (fs::temp_directory_path() / "llmtool-test-XXXXXX").string();
   if (!mkdtemp(name.data())) throw std::runtime_error("mkdtemp failed");
@@ -36,7 +38,7 @@ RunResult run_program(const std::string& program, const std::vector<std::string>
                       const std::string& input) {
   TempFolder folder;
   write_text(folder / "in", input);
-  const std::string binary = std::string(LLMTOOL_BIN_DIR) + "/" + program;
+  const std::string binary = program_path(program).string();
   const pid_t child = fork();
   if (child == 0) {
     const auto redirect = [&](const char* name, int flags, int to) {

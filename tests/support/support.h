@@ -24,6 +24,9 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
+/// A program of this build.
+std::filesystem::path program_path(const std::string& program);
+
 struct RunResult {
   int code = -1;  // exit code, 128 + n for signal n
   std::string out, err;

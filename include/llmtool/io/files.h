@@ -32,8 +32,8 @@ class MappedFile {
 void release_pages(const void* data, size_t bytes);
 
 std::string read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);
-/// Writes beside the target, fsyncs, renames over it, fsyncs the folder. Throws Error (disk full, read-only) and leaves
-/// the old file as it was.
+/// Writes beside the target, fsyncs, renames over it, fsyncs the folder. Throws Error (disk full, read-only)
+/// and leaves the old file as it was.
 void write_file(const std::filesystem::path& path, std::string_view contents);
 
 /// A file being written from front to back; errors throw Error with the path and the system's reason.

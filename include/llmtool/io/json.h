@@ -9,8 +9,8 @@
 
 namespace llmtool {
 
-/// Parses UTF-8 JSON. `origin` (a file name, "row 12 of x.jsonl") opens every message. Throws Error on bad syntax (with
-/// line and column), more than 64 levels, or a key that stands twice in one object.
+/// Parses UTF-8 JSON. `origin` (a file name, "row 12 of x.jsonl") opens every message. Throws Error on bad
+/// syntax (with line and column), more than 64 levels, or a key that stands twice in one object.
 nlohmann::json parse_json(std::string_view text, const std::string& origin);
 nlohmann::json read_json(const std::filesystem::path& file, size_t max_bytes = size_t{256} << 20);
 
@@ -19,12 +19,13 @@ std::string shown(const nlohmann::json& value);
 /// The value where it is an integer (3, 3.0) of that range, exactly; nothing is wrapped or rounded.
 std::optional<int64_t> exact_integer(const nlohmann::json& value, int64_t min, int64_t max);
 
-/// Checked getters: a JSON object with the name of the place it came from. Each throws Error naming origin, key,
-/// what was expected and what was found. The second form of each gives `fallback` where the key is absent or null.
+/// Checked getters: a JSON object with the name of the place it came from. Each throws Error naming origin,
+/// key, what was expected and what was found. The second form of each gives `fallback` where the key is
+/// absent or null.
 class JsonObject {
  public:
   JsonObject(const nlohmann::json& object, std::string origin);  // throws Error unless it is an object
-  bool has(const char* key) const;  // present and not null
+  bool has(const char* key) const;                               // present and not null
   int64_t integer(const char* key, int64_t min, int64_t max) const;
   int64_t integer(const char* key, int64_t min, int64_t max, int64_t fallback) const;
   double number(const char* key) const;  // finite

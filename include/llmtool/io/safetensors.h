@@ -12,9 +12,9 @@
 
 namespace llmtool {
 
-/// One file, mapped; the tensors point into it (not aligned). F32, BF16, F16 and I32 are readable as Tensor; tensors of
-/// the specification's other types, or of more than four dimensions, are listed by name and type. Every offset, size
-/// and product is checked. Format: https://github.com/huggingface/safetensors#format
+/// One file, mapped; the tensors point into it (not aligned). F32, BF16, F16 and I32 are readable as Tensor;
+/// tensors of the specification's other types, or of more than four dimensions, are listed by name and type.
+/// Every offset, size and product is checked. Format: https://github.com/huggingface/safetensors#format
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
@@ -41,8 +41,8 @@ class SafetensorsFolder {
 
 struct NamedTensor {
   std::string name;
-  Tensor tensor;     // f32, bf16, f16 or i32 in memory
-  DType stored;      // f32, bf16 or f16: converted while writing (round to nearest even)
+  Tensor tensor;           // f32, bf16, f16 or i32 in memory
+  DType stored;            // f32, bf16 or f16: converted while writing (round to nearest even)
   bool transpose = false;  // stored as (cols, rows); rank 2 only
 };
 

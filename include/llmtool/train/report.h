@@ -11,8 +11,8 @@ namespace llmtool {
 
 struct RunReport {
   std::string title;
-  std::vector<std::pair<std::string, std::string>> summary;      // shown at the top
-  std::vector<nlohmann::json> metrics;                           // rows of metrics.jsonl
+  std::vector<std::pair<std::string, std::string>> summary;  // shown at the top
+  std::vector<nlohmann::json> metrics;                       // rows of metrics.jsonl
   struct Sample {
     int64_t step;
     std::string prompt, text;

@@ -27,9 +27,9 @@ class RunFolder {
 
   const std::filesystem::path& path() const { return path_; }
 
-  /// Saves what `write` puts into the folder that it is given: into step-N.tmp first, synchronised and with a manifest,
-  /// then renamed; afterwards those that are not whole go, and the oldest: `keep` (at least 2) stay. Throws Error
-  /// where it cannot be saved; the earlier ones are then untouched.
+  /// Saves what `write` puts into the folder that it is given: into step-N.tmp first, synchronised and with a
+  /// manifest, then renamed; afterwards those that are not whole go, and the oldest: `keep` (at least 2)
+  /// stay. Throws Error where it cannot be saved; the earlier ones are then untouched.
   std::filesystem::path save_checkpoint(int64_t step, int64_t keep,
                                         const std::function<void(const std::filesystem::path&)>& write);
   /// The newest checkpoint that is whole; those that are not are named in a warning.

@@ -25,7 +25,9 @@ TEST(Nearest, IsSilentWhereNothingIsNear) {
   EXPECT_EQ(nearest_of("", {"max_steps"}), "");
 }
 
-TEST(Cat, WritesItsArgumentsOneAfterAnother) { EXPECT_EQ(cat("a", 1, ' ', 2.5, std::string("b")), "a1 2.5b"); }
+TEST(Cat, WritesItsArgumentsOneAfterAnother) {
+  EXPECT_EQ(cat("a", 1, ' ', 2.5, std::string("b")), "a1 2.5b");
+}
 
 TEST(UsageError, IsAnError) { EXPECT_THROW(throw UsageError("x"), Error); }
 

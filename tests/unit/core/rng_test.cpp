@@ -9,7 +9,8 @@
 namespace llmtool {
 namespace {
 
-/// SplitMix64 as its authors' published generator defines it, state 1234567: the first outputs are public test values.
+/// SplitMix64 as its authors' published generator defines it, state 1234567: the first outputs are public
+/// test values.
 TEST(Rng, MixesAsSplitMix64) {
   const uint64_t expected[] = {6457827717110365317ULL, 3203168211198807973ULL, 9817491932198370423ULL,
                                4593380528125082431ULL, 16408922859458223821ULL};
@@ -72,7 +73,7 @@ TEST(Rng, NormalNumbersHaveTheirMoments) {
     ASSERT_TRUE(std::isfinite(x));
     sum += x, squares += x * x, fourth += x * x * x * x;
   }
-  EXPECT_NEAR(sum / kDraws, 0, 5 / std::sqrt(kDraws));                      // five standard errors each
+  EXPECT_NEAR(sum / kDraws, 0, 5 / std::sqrt(kDraws));  // five standard errors each
   EXPECT_NEAR(squares / kDraws, 1, 5 * std::sqrt(2.0 / kDraws));
   EXPECT_NEAR(fourth / kDraws, 3, 5 * std::sqrt(96.0 / kDraws));
 }

@@ -39,7 +39,11 @@ TEST(ThreadPool, SurvivesManyShortLoops) {
 TEST(ThreadPool, ThrowsWhatATaskThrowsAndGoesOn) {
   for (const int threads : {1, 3}) {
     ThreadPool pool(threads);
-    EXPECT_THROW(pool.run(100, [](int64_t i, int) { if (i == 41) throw Error("task 41"); }), Error);
+    EXPECT_THROW(pool.run(100,
+                          [](int64_t i, int) {
+                            if (i == 41) throw Error("task 41");
+                          }),
+                 Error);
     std::atomic<int> calls = 0;
     pool.run(10, [&](int64_t, int) { ++calls; });
     EXPECT_EQ(calls, 10);

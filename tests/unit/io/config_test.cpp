@@ -38,11 +38,12 @@ struct Sample {
     v.number("scale", scale, {0}, "or none");
     v.strings("words", words, "texts");
     v.integers("ids", ids, {0, 9}, "digits");
-    v.objects("sources", sources.size(), "files", [&](size_t n) { sources.resize(n); },
-              [&](ConfigVisitor& s, size_t i) {
-                s.string("path", sources[i].path, "file");
-                s.number("weight", sources[i].weight, {0}, "share");
-              });
+    v.objects(
+        "sources", sources.size(), "files", [&](size_t n) { sources.resize(n); },
+        [&](ConfigVisitor& s, size_t i) {
+          s.string("path", sources[i].path, "file");
+          s.number("weight", sources[i].weight, {0}, "share");
+        });
     v.raw("extra", extra, "kept");
   }
 };
@@ -75,7 +76,8 @@ TEST(ReadConfig, AbsentKeysKeepTheirDefaults) {
 }
 
 TEST(ReadConfig, ReadsEveryKind) {
-  const Sample s = read(R"({"training": {"max_steps": 3.0, "learning_rate": 1, "fast": false, "kind": "linear",
+  const Sample s =
+      read(R"({"training": {"max_steps": 3.0, "learning_rate": 1, "fast": false, "kind": "linear",
       "inner": {"name": "x"}}, "bos": 2, "scale": 0.5, "words": ["a", ""], "ids": [0, 9],
       "sources": [{"path": "p"}, {"path": "q", "weight": 2}], "extra": {"any": [1]}})");
   EXPECT_EQ(s.steps, 3);
@@ -98,15 +100,20 @@ TEST(ReadConfig, RefusalsNameThePathWhatWasExpectedAndWhatWasFound) {
       {R"({"trainin": {}})", "trainin: unknown key, did you mean training?"},
       {R"({"zzz": 1})", "zzz: unknown key"},
       {R"({"training": {"inner": {"nam": "x"}}})", "training.inner.nam: unknown key, did you mean name?"},
-      {R"({"training": {"max_steps": "ten"}})", "training.max_steps: expected an integer from 1 to 1000, found \"ten\""},
-      {R"({"training": {"max_steps": 0}})", "training.max_steps: expected an integer from 1 to 1000, found 0"},
-      {R"({"training": {"max_steps": 1.5}})", "training.max_steps: expected an integer from 1 to 1000, found 1.5"},
+      {R"({"training": {"max_steps": "ten"}})",
+       "training.max_steps: expected an integer from 1 to 1000, found \"ten\""},
+      {R"({"training": {"max_steps": 0}})",
+       "training.max_steps: expected an integer from 1 to 1000, found 0"},
+      {R"({"training": {"max_steps": 1.5}})",
+       "training.max_steps: expected an integer from 1 to 1000, found 1.5"},
       {R"({"training": {"max_steps": null}})", "training.max_steps: expected an integer"},
       {R"({"training": {"max_steps": true}})", "training.max_steps: expected an integer"},
-      {R"({"training": {"learning_rate": 2}})", "training.learning_rate: expected a number from 0 to 1, found 2"},
+      {R"({"training": {"learning_rate": 2}})",
+       "training.learning_rate: expected a number from 0 to 1, found 2"},
       {R"({"training": {"learning_rate": "0.1"}})", "training.learning_rate: expected a number"},
       {R"({"training": {"fast": 1}})", "training.fast: expected true or false, found 1"},
-      {R"({"training": {"kind": "cosin"}})", "training.kind: expected one of cosine, linear; found \"cosin\", did you mean cosine?"},
+      {R"({"training": {"kind": "cosin"}})",
+       "training.kind: expected one of cosine, linear; found \"cosin\", did you mean cosine?"},
       {R"({"training": []})", "training: expected an object, found []"},
       {R"([])", "config: expected an object, found []"},
       {R"({"bos": -1})", "bos: expected an integer >= 0, found -1"},
@@ -124,7 +131,8 @@ TEST(ReadConfig, RefusalsNameThePathWhatWasExpectedAndWhatWasFound) {
 TEST(ReadConfig, LargeIntegersAreRefusedRatherThanRounded) {
   EXPECT_EQ(read(R"({"bos": 9007199254740992})").bos, int64_t{1} << 53);
   for (const char* number : {"9007199254740993", "18446744073709551615", "1e300", "-9223372036854775808"}) {
-    EXPECT_TRUE(complaint(std::string(R"({"bos": )") + number + "}").starts_with("bos: expected an integer")) << number;
+    EXPECT_TRUE(complaint(std::string(R"({"bos": )") + number + "}").starts_with("bos: expected an integer"))
+        << number;
   }
 }
 
@@ -146,9 +154,10 @@ TEST(ConfigSchema, DescribesEveryKey) {
   EXPECT_EQ(schema["additionalProperties"], false);
   const auto& training = schema["properties"]["training"];
   EXPECT_EQ(training["additionalProperties"], false);
-  EXPECT_EQ(training["properties"]["max_steps"],
-            nlohmann::ordered_json::parse(
-                R"({"type": "integer", "minimum": 1, "maximum": 1000, "default": 10, "description": "steps"})"));
+  EXPECT_EQ(
+      training["properties"]["max_steps"],
+      nlohmann::ordered_json::parse(
+          R"({"type": "integer", "minimum": 1, "maximum": 1000, "default": 10, "description": "steps"})"));
   EXPECT_EQ(training["properties"]["kind"]["enum"], nlohmann::ordered_json::parse(R"(["cosine", "linear"])"));
   EXPECT_EQ(schema["properties"]["bos"]["type"], nlohmann::ordered_json::parse(R"(["integer", "null"])"));
   EXPECT_EQ(schema["properties"]["sources"]["items"]["properties"]["path"]["type"], "string");
@@ -160,12 +169,27 @@ TEST(ConfigSchema, DefaultsSatisfyTheirOwnReader) {
   EXPECT_NO_THROW(read_config(parse_json(write_config(keys_of(s)).dump(), "defaults"), keys_of(s)));
 }
 
-TEST(ConfigHelp, NamesEveryKeyWithItsPath) {
+TEST(ConfigHelp, NamesTheKeysOfASectionWithTheirPaths) {
   Sample s;
-  const std::string help = config_help(keys_of(s));
-  for (const char* key : {"training.max_steps", "training.inner.name", "bos", "sources[].weight", "cosine|linear"}) {
-    EXPECT_NE(help.find(key), std::string::npos) << key;
+  const std::string overview = config_help(keys_of(s)), section = config_help(keys_of(s), "training");
+  for (const char* part : {"bos", "sources[].weight", "training", "how"}) {
+    EXPECT_NE(overview.find(part), std::string::npos) << part;
   }
+  EXPECT_EQ(overview.find("training.max_steps"), std::string::npos) << "a screen, not all of it";
+  for (const char* part : {"training.max_steps", "integer, 10", "training.inner.name", "cosine|linear"}) {
+    EXPECT_NE(section.find(part), std::string::npos) << part;
+  }
+  EXPECT_EQ(section.find("bos"), std::string::npos);
+  EXPECT_TRUE(s.sources.empty()) << "describing must not change the values";
+}
+
+TEST(ConfigHelp, RefusesASectionThatIsNone) {
+  Sample s;
+  EXPECT_THROW(config_help(keys_of(s), "trainin"), UsageError);
+  EXPECT_THROW(config_help(keys_of(s), "bos"), UsageError);
+  const ConfigKeys flat = [&s](ConfigVisitor& v) { v.string("name", s.name, "a name"); };
+  EXPECT_NE(config_help(flat).find("name"), std::string::npos);
+  EXPECT_THROW(config_help(flat, "name"), UsageError);
 }
 
 nlohmann::json set(const std::string& start, const std::string& setting) {
@@ -187,7 +211,8 @@ TEST(ApplySetting, ReadsJsonAndTakesTheRestAsText) {
 }
 
 TEST(ApplySetting, RefusesWhatNamesNoKey) {
-  for (const char* setting : {"", "a", "=1", "a.=1", ".a=1", "a..b=1"}) EXPECT_THROW(set("{}", setting), UsageError) << setting;
+  for (const char* setting : {"", "a", "=1", "a.=1", ".a=1", "a..b=1"})
+    EXPECT_THROW(set("{}", setting), UsageError) << setting;
   EXPECT_THROW(set(R"({"a": 3})", "a.b=1"), UsageError);
   EXPECT_THROW(set(R"({"a": [1]})", "a.0=1"), UsageError);
 }

@@ -52,7 +52,8 @@ TEST(MappedFile, RefusesWhatIsNoFile) {
   EXPECT_SAYS(message_of([&] { MappedFile(folder / "none"); }), "none: cannot be opened: No such file");
   EXPECT_SAYS(message_of([&] { MappedFile(folder.path()); }), "expected a file");
   ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
-  EXPECT_SAYS(message_of([&] { MappedFile(folder / "pipe"); }), "expected a file");  // and does not wait for a writer
+  EXPECT_SAYS(message_of([&] { MappedFile(folder / "pipe"); }),
+              "expected a file");  // and does not wait for a writer
 }
 
 TEST(ReadFile, ReadsUpToItsLimit) {
@@ -80,7 +81,8 @@ TEST(WriteFile, AFailureLeavesTheOldFile) {
 
 TEST(FileWriter, SaysThatTheDiskIsFull) {
   FileWriter full("/dev/full");
-  EXPECT_SAYS(message_of([&] { full.write("x", 1); }), "/dev/full: cannot be written: No space left on device");
+  EXPECT_SAYS(message_of([&] { full.write("x", 1); }),
+              "/dev/full: cannot be written: No space left on device");
 }
 
 TEST(FileWriter, RewritesWhatItWrote) {
@@ -140,11 +142,12 @@ TEST_F(Manifest, EveryPrefixOfTheManifestIsRefused) {
 }
 
 TEST_F(Manifest, AHostileManifestIsRefused) {
-  for (const char* text : {"{}", "[]", R"({"files": []})", R"({"files": {}})", R"({"files": {"a": 3}})",
-                           R"({"files": {"../a": {"bytes": 5, "xxh3_128": ""}}})",
-                           R"({"files": {"/etc/passwd": {"bytes": 5, "xxh3_128": ""}}})",
-                           R"({"files": {"a": {"bytes": -5, "xxh3_128": ""}}})",
-                           R"({"files": {"a": {"bytes": "5", "xxh3_128": ""}}})", R"({"files": {"a": {"bytes": 5}}})"}) {
+  for (const char* text :
+       {"{}", "[]", R"({"files": []})", R"({"files": {}})", R"({"files": {"a": 3}})",
+        R"({"files": {"../a": {"bytes": 5, "xxh3_128": ""}}})",
+        R"({"files": {"/etc/passwd": {"bytes": 5, "xxh3_128": ""}}})",
+        R"({"files": {"a": {"bytes": -5, "xxh3_128": ""}}})",
+        R"({"files": {"a": {"bytes": "5", "xxh3_128": ""}}})", R"({"files": {"a": {"bytes": 5}}})"}) {
     test::write_text(folder_ / "manifest.json", text);
     EXPECT_NE(problem(), "") << text;
   }

@@ -48,14 +48,15 @@ TEST(ParseJson, NamesOriginLineAndColumn) {
 }
 
 TEST(ParseJson, RefusesWhatIsNoJson) {
-  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":1,}", "{'a':1}", "nul", "1 2", "[1] x", "\"\\ud800\"", "\"\x01\"",
-                           "NaN", "01", "{\"a\"}", "// x\n1"}) {
+  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":1,}", "{'a':1}", "nul", "1 2", "[1] x",
+                           "\"\\ud800\"", "\"\x01\"", "NaN", "01", "{\"a\"}", "// x\n1"}) {
     EXPECT_NE(complaint(text), "") << text;
   }
 }
 
 TEST(ParseJson, RefusesInvalidUtf8) {
-  for (const char* text : {"\"\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"", "\"\xf5\x80\x80\x80\"", "\"\xc0\xaf\"", "{\"\xff\": 1}"}) {
+  for (const char* text : {"\"\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"", "\"\xf5\x80\x80\x80\"", "\"\xc0\xaf\"",
+                           "{\"\xff\": 1}"}) {
     EXPECT_SAYS(complaint(text), "x.json: ");
   }
 }
@@ -92,8 +93,10 @@ TEST(ReadJson, NamesTheFile) {
 }
 
 TEST(JsonObject, IntegersNeverWrapOrRound) {
-  const auto json = parse_json(R"({"big": 18446744073709551615, "neg": -1, "half": 0.5, "one": 1.0, "far": 1e300,
-                                   "text": "1", "null": null, "top": 9223372036854775807, "bool": true})", "f.json");
+  const auto json =
+      parse_json(R"({"big": 18446744073709551615, "neg": -1, "half": 0.5, "one": 1.0, "far": 1e300,
+                                   "text": "1", "null": null, "top": 9223372036854775807, "bool": true})",
+                 "f.json");
   const JsonObject object(json, "f.json");
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
   EXPECT_EQ(object.integer("top", 0, kMax), kMax);

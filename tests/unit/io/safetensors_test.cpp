@@ -33,7 +33,8 @@ TEST(Safetensors, HostileFilesGetTheirVerdict) {
 TEST(Safetensors, EveryPrefixOfAFileIsRefused) {
   test::TempFolder folder;
   std::vector<float> values = {1, 2, 3, 4, 5, 6};
-  write_safetensors(folder / "x.safetensors", {{"a", Tensor(values.data(), {2, 3}), DType::f32}}, {{"format", "pt"}});
+  write_safetensors(folder / "x.safetensors", {{"a", Tensor(values.data(), {2, 3}), DType::f32}},
+                    {{"format", "pt"}});
   const std::string whole = test::read_text(folder / "x.safetensors");
   for (size_t n = 0; n < whole.size(); ++n) {
     test::write_text(folder / "cut.safetensors", whole.substr(0, n));

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <regex>
+#include <sstream>
 
 #include "support.h"
 #include "train/chart.h"
@@ -22,8 +23,12 @@ RunReport sample_report(int steps) {
   report.title = "run <b>";
   report.summary = {{"model", "llama & co"}};
   for (int step = 1; step <= steps; ++step) {
-    report.metrics.push_back({{"step", step}, {"loss", 2 + std::exp(-step / 50.0)}, {"learning_rate", 1e-3},
-                              {"grad_norm", 1.5}, {"tokens_per_second", 12000 + step}, {"seconds", step * 0.1}});
+    report.metrics.push_back({{"step", step},
+                              {"loss", 2 + std::exp(-step / 50.0)},
+                              {"learning_rate", 1e-3},
+                              {"grad_norm", 1.5},
+                              {"tokens_per_second", 12000 + step},
+                              {"seconds", step * 0.1}});
     if (step % 10 == 0) report.metrics.push_back({{"step", step}, {"val_loss", 2.5}});
   }
   report.samples = {{10, "In the ", "<script>alert(1)</script>"}, {20, "", "second \"quoted\" & more"}};
@@ -41,8 +46,8 @@ std::string page_of(const RunReport& report) {
 TEST(Report, HoldsEveryCurveAndPart) {
   const std::string page = page_of(sample_report(100));
   EXPECT_EQ(count(page, "<svg"), 4u);
-  for (const char* part : {"loss", "validation", "smoothed", "learning rate", "gradient norm", "tokens per second",
-                           "Samples", "step 20", "max_steps", "processor"}) {
+  for (const char* part : {"loss", "validation", "smoothed", "learning rate", "gradient norm",
+                           "tokens per second", "Samples", "step 20", "max_steps", "processor"}) {
     EXPECT_NE(page.find(part), std::string::npos) << part;
   }
 }
@@ -70,8 +75,9 @@ TEST(Report, StandsWithoutMetrics) {
 
 TEST(Report, TakesRowsOfAnyKind) {
   RunReport report = sample_report(10);
-  for (const char* row : {"5", "null", "[1]", "{}", R"({"step": "x", "loss": 1})", R"({"step": 3, "loss": null})",
-                          R"({"step": 4, "loss": 1e308})", R"({"step": 5, "loss": -1e308})"}) {
+  for (const char* row :
+       {"5", "null", "[1]", "{}", R"({"step": "x", "loss": 1})", R"({"step": 3, "loss": null})",
+        R"({"step": 4, "loss": 1e308})", R"({"step": 5, "loss": -1e308})"}) {
     report.metrics.push_back(nlohmann::json::parse(row));
   }
   report.samples.push_back({30, "\xff", std::string("\0\x01", 2)});
@@ -79,6 +85,39 @@ TEST(Report, TakesRowsOfAnyKind) {
   const std::string page = page_of(report);
   const std::regex not_a_number("[ =\",](-?nan|-?inf)[ \",>]");
   EXPECT_FALSE(std::regex_search(page, not_a_number));
+}
+
+/// The points of the page's first curve of a style, in the chart's units.
+std::vector<std::pair<double, double>> drawn(const std::string& page, const std::string& style) {
+  const std::string start = "<polyline class=\"" + style + "\" points=\"";
+  const size_t from = page.find(start) + start.size();
+  std::istringstream in(page.substr(from, page.find('"', from) - from));
+  std::vector<std::pair<double, double>> points;
+  double x, y;
+  for (char comma; in >> x >> comma >> y;) points.emplace_back(x, y);
+  return points;
+}
+
+/// On a straight line the mean around a point is the point: smoothing must neither lag nor bend the ends.
+TEST(Report, TheSmoothedCurveDoesNotLag) {
+  RunReport report;
+  for (int step = 1; step <= 600; ++step)
+    report.metrics.push_back({{"step", step}, {"loss", 10 - step * 0.01}});
+  const std::string page = page_of(report);
+  const auto raw = drawn(page, "raw"), smooth = drawn(page, "main");
+  ASSERT_EQ(raw.size(), 600u);
+  ASSERT_EQ(smooth.size(), 600u);
+  for (size_t i = 0; i < raw.size(); ++i) ASSERT_NEAR(raw[i].second, smooth[i].second, 0.01) << i;
+}
+
+TEST(Report, SmoothingTakesAwayNoise) {
+  RunReport report;
+  for (int step = 1; step <= 1000; ++step)
+    report.metrics.push_back({{"step", step}, {"loss", step % 2 ? 4 : 2}});
+  const auto smooth = drawn(page_of(report), "main");
+  const auto raw = drawn(page_of(report), "raw");
+  const double height = std::abs(raw[500].second - raw[501].second);
+  EXPECT_LT(std::abs(smooth[500].second - smooth[501].second), 0.2 * height);
 }
 
 TEST(Chart, ThinsLongCurvesToTheirExtremes) {
@@ -100,9 +139,10 @@ TEST(Chart, ThinsLongCurvesToTheirExtremes) {
 /// Values so close that a double cannot hold the ticks between them: the chart must still end.
 TEST(Chart, EndsWhateverTheRange) {
   using Points = std::vector<std::pair<double, double>>;
-  for (const Points& points : {Points{{1, 1e17}, {2, 1e17 + 16}}, Points{{1, -1e308}, {2, 1e308}}, Points{{1, 5}},
-                               Points{{1, 0}, {2, 0}}, Points{{1, 5e-324}, {2, 0}}, Points{{1e17, 1}, {1e17 + 16, 2}},
-                               Points{{1, NAN}, {2, INFINITY}}, Points{}}) {
+  for (const Points& points :
+       {Points{{1, 1e17}, {2, 1e17 + 16}}, Points{{1, -1e308}, {2, 1e308}}, Points{{1, 5}},
+        Points{{1, 0}, {2, 0}}, Points{{1, 5e-324}, {2, 0}}, Points{{1e17, 1}, {1e17 + 16, 2}},
+        Points{{1, NAN}, {2, INFINITY}}, Points{}}) {
     const std::string svg = line_chart("x", "step", {{"x", "main", points}});
     EXPECT_LT(svg.size(), 20'000u);
     EXPECT_EQ(svg.find("=nan"), std::string::npos);
@@ -114,7 +154,8 @@ TEST(Chart, EndsWhateverTheRange) {
 std::vector<std::string> y_ticks(const std::string& svg) {
   std::vector<std::string> ticks;
   const std::regex kTick("text-anchor=end>([^<]*)<");
-  for (std::sregex_iterator it(svg.begin(), svg.end(), kTick), end; it != end; ++it) ticks.push_back((*it)[1]);
+  for (std::sregex_iterator it(svg.begin(), svg.end(), kTick), end; it != end; ++it)
+    ticks.push_back((*it)[1]);
   return ticks;
 }
 
@@ -125,7 +166,8 @@ std::vector<std::string> ticks_of(double low, double high) {
 TEST(Chart, TicksAreRoundNumbers) {
   EXPECT_EQ(ticks_of(0, 10), (std::vector<std::string>{"0", "2", "4", "6", "8", "10"}));
   EXPECT_EQ(ticks_of(1.61, 4.18), (std::vector<std::string>{"1", "2", "3", "4", "5"}));
-  EXPECT_EQ(ticks_of(0, 1e-3), (std::vector<std::string>{"0", "0.0002", "0.0004", "0.0006", "0.0008", "0.001"}));
+  EXPECT_EQ(ticks_of(0, 1e-3),
+            (std::vector<std::string>{"0", "0.0002", "0.0004", "0.0006", "0.0008", "0.001"}));
   EXPECT_EQ(ticks_of(0, 50'000), (std::vector<std::string>{"0", "10k", "20k", "30k", "40k", "50k"}));
   EXPECT_EQ(ticks_of(0, 2e7), (std::vector<std::string>{"0", "5M", "10M", "15M", "20M"}));
 }

@@ -129,7 +129,10 @@ TEST(RunFolder, SavingAStepAgainReplacesIt) {
 /// Killed between any two steps of a save: what was whole before can still be found.
 TEST(RunFolder, AKilledSaveLeavesNoTraceAndLosesNothing) {
   test::TempFolder folder;
-  { RunFolder run(folder / "run"); save(run, 1); }
+  {
+    RunFolder run(folder / "run");
+    save(run, 1);
+  }
   const pid_t child = fork();
   if (child == 0) {
     RunFolder run(folder / "run");
@@ -149,7 +152,10 @@ TEST(RunFolder, AKilledSaveLeavesNoTraceAndLosesNothing) {
 
 TEST(RunFolder, AReplacementThatWasCutShortIsUndone) {
   test::TempFolder folder;
-  { RunFolder run(folder / "run"); save(run, 1); }
+  {
+    RunFolder run(folder / "run");
+    save(run, 1);
+  }
   // The state between setting the old folder aside and moving the new one in.
   fs::rename(folder / "run/checkpoints/step-1", folder / "run/checkpoints/step-1.old");
   RunFolder run(folder / "run");
@@ -180,7 +186,8 @@ TEST(RunFolder, NamesAPlaceWhereItCannotBe) {
   test::TempFolder folder;
   test::write_text(folder / "file", "x");
   EXPECT_SAYS(message_of([&] { RunFolder run(folder / "file"); }), "file: cannot be created");
-  EXPECT_SAYS(message_of([&] { RunFolder run("/proc/no-such-run"); }), "/proc/no-such-run: cannot be created");
+  EXPECT_SAYS(message_of([&] { RunFolder run("/proc/no-such-run"); }),
+              "/proc/no-such-run: cannot be created");
 }
 
 TEST(Metrics, RowsComeBackInOrder) {
@@ -195,7 +202,8 @@ TEST(Metrics, RowsComeBackInOrder) {
 TEST(Metrics, ATornRowIsDroppedWhereverItStands) {
   test::TempFolder folder;
   RunFolder run(folder / "run");
-  const std::string whole = "{\"step\":1,\"loss\":2.0}\n{\"step\":2,\"lo\n{\"step\":3}\n{\"step\":4,\"loss\":1";
+  const std::string whole =
+      "{\"step\":1,\"loss\":2.0}\n{\"step\":2,\"lo\n{\"step\":3}\n{\"step\":4,\"loss\":1";
   test::write_text(folder / "run/metrics.jsonl", whole);
   ASSERT_EQ(run.metrics().size(), 2u);
   run.rewind_metrics(10);
@@ -220,7 +228,8 @@ TEST(Metrics, RewindingKeepsTheOtherRowsByteForByte) {
 TEST(Metrics, RowsOfAnotherKindDoNotStopAResume) {
   test::TempFolder folder;
   RunFolder run(folder / "run");
-  test::write_text(folder / "run/metrics.jsonl", "5\n[1]\n{\"step\":\"x\"}\n{\"step\":1}\n{\"step\":1e300}\n");
+  test::write_text(folder / "run/metrics.jsonl",
+                   "5\n[1]\n{\"step\":\"x\"}\n{\"step\":1}\n{\"step\":1e300}\n");
   EXPECT_NO_THROW(run.rewind_metrics(3));
   EXPECT_EQ(test::read_text(folder / "run/metrics.jsonl"), "{\"step\":1}\n");
 }
