@@ -25,7 +25,8 @@ struct GenerateConfig {
     v.integer("top_k", s.top_k, {0, 1 << 24}, "the k likeliest tokens; 0: all");
     v.number("top_p", s.top_p, {0, 1}, "the fewest tokens that together reach p");
     v.number("min_p", s.min_p, {0, 1}, "tokens with this share of the likeliest's probability");
-    v.number("repetition_penalty", s.repetition_penalty, {0.01, 100}, "of tokens in prompt or answer; 1: none");
+    v.number("repetition_penalty", s.repetition_penalty, {0.01, 100},
+             "of tokens in prompt or answer; 1: none");
     v.number("frequency_penalty", s.frequency_penalty, {-100, 100}, "per occurrence in the answer");
     v.number("presence_penalty", s.presence_penalty, {-100, 100}, "of tokens in the answer");
     v.strings("stop", options.stop_strings, "texts that end an answer");
@@ -34,7 +35,8 @@ struct GenerateConfig {
     v.integer("num_samples", options.num_samples, {1, 1 << 20}, "answers to each prompt");
     v.integer("batch_size", options.batch_size, {1, 4096}, "sequences decoded together");
     v.choice("truncate", truncate, {"none", "left"}, "left: a prompt that is too long loses its beginning");
-    v.integer("logprobs", options.logprobs, {-1, 1 << 20}, "log-probabilities, with the k likeliest; -1: none");
+    v.integer("logprobs", options.logprobs, {-1, 1 << 20},
+              "log-probabilities, with the k likeliest; -1: none");
     v.boolean("echo", options.echo, "the prompt, too (and its log-probabilities)");
   }
 };
@@ -109,8 +111,8 @@ int run_json(Generator& generator, const Generator::Source& source, const Genera
   struct ReaderGone {};
   try {
     generator.run(source, [&](const GenerationResult& r) {
-      const std::string line =
-          result_row(r, options, tokenizer).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+      const std::string line = result_row(r, options, tokenizer)
+                                   .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
       if (!write_out(line + "\n")) throw ReaderGone();
     });
   } catch (const ReaderGone&) {
@@ -130,7 +132,8 @@ int run_generate(GenerateFlags& flags) {
   const auto tokenizer = find_tokenizer(flags);
   const Transformer model = load_transformer(flags.model);
   settle_stops(config, model, tokenizer.get());
-  if (!config.options.stop_strings.empty() && !tokenizer) throw UsageError("--stop: the model has no tokenizer");
+  if (!config.options.stop_strings.empty() && !tokenizer)
+    throw UsageError("--stop: the model has no tokenizer");
   const Generator::Source source = open_prompts(flags.prompts, tokenizer.get());
   Generator generator(model, tokenizer.get(), pool, config.options);
   if (flags.common.json) return run_json(generator, source, config.options, tokenizer.get());
@@ -147,23 +150,30 @@ CLI::Option* add_key(CLI::App& app, std::shared_ptr<GenerateFlags> flags, const 
 }
 
 void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
-  add_key<int64_t>(app, f, "-n,--max-new-tokens,--n-predict", "max_new_tokens", "Tokens of an answer (default: 128)");
+  add_key<int64_t>(app, f, "-n,--max-new-tokens,--n-predict", "max_new_tokens",
+                   "Tokens of an answer (default: 128)");
   add_key<double>(app, f, "--temperature,--temp", "temperature", "0: the likeliest token (default: 0.8)");
   add_key<int64_t>(app, f, "--top-k", "top_k", "Choose among the k likeliest tokens");
   add_key<double>(app, f, "--top-p", "top_p", "Choose among the fewest tokens that reach p");
   add_key<double>(app, f, "--min-p", "min_p", "Drop tokens below this share of the likeliest");
-  add_key<double>(app, f, "--repetition-penalty,--repeat-penalty", "repetition_penalty", "Of tokens seen; 1: none");
+  add_key<double>(app, f, "--repetition-penalty,--repeat-penalty", "repetition_penalty",
+                  "Of tokens seen; 1: none");
   add_key<double>(app, f, "--frequency-penalty", "frequency_penalty", "Per occurrence in the answer");
   add_key<double>(app, f, "--presence-penalty", "presence_penalty", "Of tokens in the answer");
   add_key<std::vector<std::string>>(app, f, "--stop", "stop", "Text that ends an answer; may be repeated")
       ->allow_extra_args(false);
-  add_key<std::vector<int64_t>>(app, f, "--stop-id,--eos-token-id", "stop_ids", "Id that ends an answer; may be repeated")
+  add_key<std::vector<int64_t>>(app, f, "--stop-id,--eos-token-id", "stop_ids",
+                                "Id that ends an answer; may be repeated")
       ->allow_extra_args(false);
-  app.add_flag_callback("--ignore-eos", [f] { f->given.emplace_back("ignore_eos", true); }, "Go on behind the model's stop ids");
+  app.add_flag_callback(
+      "--ignore-eos", [f] { f->given.emplace_back("ignore_eos", true); },
+      "Go on behind the model's stop ids");
   add_key<int64_t>(app, f, "--num-samples", "num_samples", "Answers to each prompt (default: 1)");
   add_key<int64_t>(app, f, "--batch-size", "batch_size", "Sequences decoded together (default: 8)");
-  add_key<int64_t>(app, f, "--logprobs", "logprobs", "With --json: log-probabilities and the k likeliest tokens");
-  app.add_flag_callback("--echo", [f] { f->given.emplace_back("echo", true); }, "The prompt, too (and its log-probabilities)");
+  add_key<int64_t>(app, f, "--logprobs", "logprobs",
+                   "With --json: log-probabilities and the k likeliest tokens");
+  app.add_flag_callback(
+      "--echo", [f] { f->given.emplace_back("echo", true); }, "The prompt, too (and its log-probabilities)");
   add_key<std::string>(app, f, "--truncate", "truncate", "left: too long a prompt loses its beginning");
 }
 }  // namespace

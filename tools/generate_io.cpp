@@ -11,7 +11,8 @@
 namespace llmtool {
 
 namespace {
-std::vector<TokenId> encode_prompt(const Tokenizer* tokenizer, const std::string& text, const std::string& where) {
+std::vector<TokenId> encode_prompt(const Tokenizer* tokenizer, const std::string& text,
+                                   const std::string& where) {
   if (!tokenizer) throw UsageError(cat(where, ": the model has no tokenizer: give prompt_ids"));
   std::vector<TokenId> ids = tokenizer->encode(text);
   const TokenId start = tokenizer->bos_id() >= 0 ? tokenizer->bos_id() : tokenizer->eos_id();
@@ -22,7 +23,8 @@ std::vector<TokenId> encode_prompt(const Tokenizer* tokenizer, const std::string
 /// Prompts from a stream, a line or a row each.
 class PromptReader {
  public:
-  PromptReader(const PromptOptions& options, const Tokenizer* tokenizer) : options_(options), tokenizer_(tokenizer) {
+  PromptReader(const PromptOptions& options, const Tokenizer* tokenizer)
+      : options_(options), tokenizer_(tokenizer) {
     if (options.file.empty() || options.file == "-") return;
     file_.open(options.file, std::ios::binary);
     if (!file_) throw UsageError(cat(options.file, ": cannot be opened"));
@@ -90,8 +92,13 @@ Generator::Source open_prompts(const PromptOptions& options, const Tokenizer* to
 
 nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOptions& options,
                                   const Tokenizer* tokenizer) {
-  nlohmann::ordered_json row = {{"index", r.index}, {"sample", r.sample}, {"prompt", r.prompt}, {"prompt_ids", r.prompt_ids},
-                                {"text", r.text}, {"ids", r.ids}, {"finish_reason", r.finish_reason}};
+  nlohmann::ordered_json row = {{"index", r.index},
+                                {"sample", r.sample},
+                                {"prompt", r.prompt},
+                                {"prompt_ids", r.prompt_ids},
+                                {"text", r.text},
+                                {"ids", r.ids},
+                                {"finish_reason", r.finish_reason}};
   if (options.logprobs >= 0) {
     row["logprobs"] = r.logprobs;
     nlohmann::ordered_json top = nlohmann::ordered_json::array();
@@ -113,7 +120,9 @@ nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOpt
     }
     row["prompt_logprobs"] = std::move(list);
   }
-  const auto rate = [](size_t tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0; };
+  const auto rate = [](size_t tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  };
   row["timings"] = {{"prompt_tokens", r.prompt_ids.size()},
                     {"prompt_seconds", r.prompt_seconds},
                     {"new_tokens", r.ids.size()},

@@ -10,11 +10,11 @@
 namespace llmtool {
 
 struct PromptOptions {
-  std::vector<std::string> prompts;      // from the command line
-  std::string file;                      // "": standard input where no prompts are given
-  std::string format = "text";           // text: a prompt per line; jsonl: rows
-  std::string field = "prompt";          // of the rows
-  bool nul_separated = false;            // prompts end with NUL, not with a line break
+  std::vector<std::string> prompts;  // from the command line
+  std::string file;                  // "": standard input where no prompts are given
+  std::string format = "text";       // text: a prompt per line; jsonl: rows
+  std::string field = "prompt";      // of the rows
+  bool nul_separated = false;        // prompts end with NUL, not with a line break
 };
 
 /// Hands out the prompts one by one, encoded. Rows may carry prompt_ids, used as they are.

@@ -34,8 +34,12 @@ int run_pretrain(PretrainFlags& flags) {
   ThreadPool pool(flags.common.threads);
   const PretrainOutcome outcome = pretrain(pool, config, flags.options);
   if (flags.common.json) {
-    const auto number = [](double x) { return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr); };
-    print_json({{"output", flags.output}, {"steps", outcome.steps}, {"loss", number(outcome.loss)},
+    const auto number = [](double x) {
+      return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
+    };
+    print_json({{"output", flags.output},
+                {"steps", outcome.steps},
+                {"loss", number(outcome.loss)},
                 {"val_loss", number(outcome.val_loss)}});
   }
   return outcome.signal ? 128 + outcome.signal : 0;
@@ -50,11 +54,16 @@ void pretrain_config_keys(ConfigVisitor& v) {
 
 std::function<int()> pretrain_command(CLI::App& app) {
   auto flags = std::make_shared<PretrainFlags>();
-  app.add_option("--data", flags->data, "Training data: text (.txt, .jsonl, also .gz, .zst), folders, globs, or token shards (.bin)");
-  app.add_option("--output", flags->output, "Folder of the run: model/, checkpoints/, metrics.jsonl, report.html");
+  app.add_option(
+      "--data", flags->data,
+      "Training data: text (.txt, .jsonl, also .gz, .zst), folders, globs, or token shards (.bin)");
+  app.add_option("--output", flags->output,
+                 "Folder of the run: model/, checkpoints/, metrics.jsonl, report.html");
   app.add_flag("--resume", flags->options.resume, "Continue from the newest whole checkpoint");
-  app.add_flag("--allow-config-changes", flags->options.allow_config_changes, "Resume although config or data differ");
-  app.add_flag("--dry-run", flags->options.dry_run, "Say what would be done and what it would take, and stop");
+  app.add_flag("--allow-config-changes", flags->options.allow_config_changes,
+               "Resume although config or data differ");
+  app.add_flag("--dry-run", flags->options.dry_run,
+               "Say what would be done and what it would take, and stop");
   add_common_flags(app, flags->common);
   return [flags] { return run_pretrain(*flags); };
 }

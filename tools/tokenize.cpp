@@ -23,8 +23,10 @@ struct TokenizeConfig {
   void visit(ConfigVisitor& v) {
     v.choice("model_type", training.model_type, {"unigram", "bpe", "word", "char"}, "algorithm");
     v.integer("vocab_size", training.vocab_size, {0, 1 << 22}, "pieces; 0: every character (char only)");
-    v.number("character_coverage", training.character_coverage, {0, 1}, "share of characters that get a piece");
-    v.boolean("byte_fallback", training.byte_fallback, "characters without a piece become bytes (unigram, bpe)");
+    v.number("character_coverage", training.character_coverage, {0, 1},
+             "share of characters that get a piece");
+    v.boolean("byte_fallback", training.byte_fallback,
+              "characters without a piece become bytes (unigram, bpe)");
     v.strings("user_symbols", training.user_symbols, "texts that always are one piece");
     v.integer("max_lines", training.max_lines, {0}, "lines sampled from a larger corpus; 0: all");
     v.string("field", corpus.field, "field of the rows of .jsonl files");
@@ -86,8 +88,11 @@ int train(const TokenizeFlags& flags) {
     warn(cat("vocabulary of ", result.vocab_size, " pieces: the text gives no ", config.training.vocab_size));
   }
   if (flags.common.json) {
-    print_json({{"output", flags.output}, {"model_type", config.training.model_type},
-                {"vocab_size", result.vocab_size}, {"bytes", counts.bytes}, {"documents", counts.documents},
+    print_json({{"output", flags.output},
+                {"model_type", config.training.model_type},
+                {"vocab_size", result.vocab_size},
+                {"bytes", counts.bytes},
+                {"documents", counts.documents},
                 {"lines", result.lines}});
   } else {
     info(cat("trained a ", config.training.model_type, " tokenizer of ", result.vocab_size, " pieces on ",
@@ -118,7 +123,9 @@ int encode(const TokenizeFlags& flags) {
     shard.finish();
     show_progress("");
     if (flags.common.json) {
-      print_json({{"output", path.string()}, {"tokens", shard.count()}, {"documents", counts.documents},
+      print_json({{"output", path.string()},
+                  {"tokens", shard.count()},
+                  {"documents", counts.documents},
                   {"bytes", counts.bytes}});
     } else {
       info(cat(shard.count(), " tokens of ", counts.documents, " documents: ", path.string()));
@@ -137,16 +144,20 @@ void add_text_flags(CLI::App& app, TokenizeFlags& f) {
 
 void add_train(CLI::App& parent, std::shared_ptr<TokenizeFlags> f) {
   CLI::App& app = *parent.add_subcommand("train", "Train a SentencePiece tokenizer");
-  app.add_option("--input", f->inputs, "Files, folders, globs, or - for standard input: .txt, .jsonl, also .gz, .zst");
+  app.add_option("--input", f->inputs,
+                 "Files, folders, globs, or - for standard input: .txt, .jsonl, also .gz, .zst");
   app.add_option("--output", f->output, "Folder for tokenizer.model and tokenizer.json");
   app.add_option("--model-type", f->model_type, "unigram (default), bpe, word or char")
       ->check(CLI::IsMember({"unigram", "bpe", "word", "char"}));
   app.add_option("--vocab-size", f->vocab_size, "Pieces (default: 8000); 0: every character (char only)");
-  app.add_option("--character-coverage", f->coverage, "Share of characters that get a piece (default: 0.9999)");
-  app.add_option("--byte-fallback", f->byte_fallback, "true (default): characters without a piece become bytes");
+  app.add_option("--character-coverage", f->coverage,
+                 "Share of characters that get a piece (default: 0.9999)");
+  app.add_option("--byte-fallback", f->byte_fallback,
+                 "true (default): characters without a piece become bytes");
   app.add_option("--user-symbol", f->user_symbols, "A text that always is one piece; may be repeated")
       ->allow_extra_args(false);
-  app.add_option("--max-lines", f->max_lines, "Lines sampled from a larger corpus (default: 2000000; 0: all)");
+  app.add_option("--max-lines", f->max_lines,
+                 "Lines sampled from a larger corpus (default: 2000000; 0: all)");
   add_text_flags(app, *f);
   add_common_flags(app, f->common);
 }

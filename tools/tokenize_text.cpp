@@ -150,7 +150,8 @@ void print_text(const Tokenizer& tokenizer, const CorpusOptions& corpus, bool js
   }
 }
 
-nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& corpus) {
+nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& tokenizer,
+                                         const CorpusOptions& corpus) {
   nlohmann::ordered_json report = {{"vocab_size", tokenizer.vocab_size()}, {"hash", hex(tokenizer.hash())}};
   nlohmann::ordered_json special = nlohmann::ordered_json::object();
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
@@ -169,9 +170,12 @@ nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& toke
     unknown += std::count(ids.begin(), ids.end(), tokenizer.unk_id());
   });
   read_corpus(corpus, [&](CorpusPiece&& piece) {
-    continuation += std::count_if(piece.text.begin(), piece.text.end(), [](char c) { return (c & 0xC0) == 0x80; });
+    continuation +=
+        std::count_if(piece.text.begin(), piece.text.end(), [](char c) { return (c & 0xC0) == 0x80; });
   });
-  const auto share = [&](int64_t n) { return tokens ? static_cast<double>(n) / static_cast<double>(tokens) : 0.0; };
+  const auto share = [&](int64_t n) {
+    return tokens ? static_cast<double>(n) / static_cast<double>(tokens) : 0.0;
+  };
   report["bytes"] = counts.bytes;
   report["characters"] = counts.bytes - continuation;
   report["tokens"] = tokens;

@@ -11,6 +11,7 @@ namespace llmtool {
 CorpusCounts print_ids(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& corpus, bool json);
 /// The inverse: the texts, line breaks between them; with `json` rows {"text"}.
 void print_text(const Tokenizer& tokenizer, const CorpusOptions& corpus, bool json);
-nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& corpus);
+nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& tokenizer,
+                                         const CorpusOptions& corpus);
 
 }  // namespace llmtool

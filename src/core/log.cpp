@@ -75,9 +75,12 @@ std::string human_time(double seconds) {
   if (!(seconds >= 0 && seconds < 1e15)) return "?";  // also what is no number
   const auto s = static_cast<long long>(seconds + 0.5);
   char buffer[64];
-  if (s < 60) std::snprintf(buffer, sizeof buffer, "%llds", s);
-  else if (s < 3600) std::snprintf(buffer, sizeof buffer, "%lldm %02llds", s / 60, s % 60);
-  else std::snprintf(buffer, sizeof buffer, "%lldh %02lldm", s / 3600, s / 60 % 60);
+  if (s < 60)
+    std::snprintf(buffer, sizeof buffer, "%llds", s);
+  else if (s < 3600)
+    std::snprintf(buffer, sizeof buffer, "%lldm %02llds", s / 60, s % 60);
+  else
+    std::snprintf(buffer, sizeof buffer, "%lldh %02lldm", s / 3600, s / 60 % 60);
   return buffer;
 }
 

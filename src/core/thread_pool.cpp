@@ -21,7 +21,8 @@ int available_cores() {
 }
 
 namespace {
-// Parallel loops of a step follow each other within microseconds; waiting that long costs less than a wake-up.
+// Parallel loops of a step follow each other within microseconds; waiting that long costs less than a
+// wake-up.
 constexpr int kSpins = 20000;
 
 void pause() {
@@ -93,7 +94,8 @@ struct ThreadPool::Impl {
   bool stop = false;
 };
 
-ThreadPool::ThreadPool(int threads) : impl_(std::make_unique<Impl>(threads > 0 ? threads : available_cores())) {}
+ThreadPool::ThreadPool(int threads)
+    : impl_(std::make_unique<Impl>(threads > 0 ? threads : available_cores())) {}
 ThreadPool::~ThreadPool() = default;
 
 int ThreadPool::size() const { return static_cast<int>(impl_->scratch.size()); }

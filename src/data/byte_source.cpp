@@ -48,7 +48,8 @@ class GzipSource : public ByteSource {
 
 class ZstdSource : public ByteSource {
  public:
-  explicit ZstdSource(const std::string& path) : name_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  explicit ZstdSource(const std::string& path)
+      : name_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     if (fd_ < 0) throw Error(cat(path, ": cannot be opened: ", std::strerror(errno)));
     packed_.resize(ZSTD_DStreamInSize());
     input_ = {packed_.data(), 0, 0};

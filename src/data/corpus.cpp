@@ -14,7 +14,7 @@ namespace llmtool {
 
 namespace {
 namespace fs = std::filesystem;
-constexpr size_t kPiece = size_t{64} << 10;  // a piece is cut as soon as it can be beyond this
+constexpr size_t kPiece = size_t{64} << 10;   // a piece is cut as soon as it can be beyond this
 constexpr size_t kLongest = size_t{1} << 20;  // and by force here
 constexpr size_t kLongestRow = size_t{1} << 30;
 
@@ -29,8 +29,8 @@ bool is_text(const std::string& path) {
   return is_jsonl(path) || path.ends_with(".txt") || path.ends_with(".txt.gz") || path.ends_with(".txt.zst");
 }
 
-/// Appends `bytes` to `text` as valid UTF-8 without NUL; returns how many of them were used: the rest is the start of
-/// a character, unless `last`.
+/// Appends `bytes` to `text` as valid UTF-8 without NUL; returns how many of them were used: the rest is the
+/// start of a character, unless `last`.
 size_t append_clean(std::string_view bytes, bool last, std::string& text, CorpusCounts& counts) {
   size_t at = 0;
   while (at < bytes.size()) {
@@ -100,11 +100,13 @@ class Document {
 
 void check_strict(const CorpusOptions& options, const CorpusCounts& counts, const std::string& where) {
   if (options.strict && counts.invalid_bytes + counts.nul_bytes > 0) {
-    throw Error(cat(where, ": ", counts.nul_bytes ? "a NUL byte" : "a byte that is not UTF-8", " (--strict)"));
+    throw Error(
+        cat(where, ": ", counts.nul_bytes ? "a NUL byte" : "a byte that is not UTF-8", " (--strict)"));
   }
 }
 
-void read_text(const CorpusOptions& options, const std::string& path, CorpusCounts& counts, const Sink& sink) {
+void read_text(const CorpusOptions& options, const std::string& path, CorpusCounts& counts,
+               const Sink& sink) {
   const auto source = open_bytes(path);
   Document document(sink, counts);
   std::string raw;
@@ -123,8 +125,8 @@ void read_text(const CorpusOptions& options, const std::string& path, CorpusCoun
   document.finish();
 }
 
-void read_row(const CorpusOptions& options, std::string_view line, const std::string& where, CorpusCounts& counts,
-              const Sink& sink) {
+void read_row(const CorpusOptions& options, std::string_view line, const std::string& where,
+              CorpusCounts& counts, const Sink& sink) {
   if (line.ends_with('\r')) line.remove_suffix(1);
   if (line.find_first_not_of(" \t") == std::string_view::npos) return;
   const int64_t invalid_before = counts.invalid_bytes;
@@ -145,11 +147,14 @@ void read_row(const CorpusOptions& options, std::string_view line, const std::st
   document.finish();
 }
 
-void read_rows(const CorpusOptions& options, const std::string& path, CorpusCounts& counts, const Sink& sink) {
+void read_rows(const CorpusOptions& options, const std::string& path, CorpusCounts& counts,
+               const Sink& sink) {
   const auto source = open_bytes(path);
   std::string buffer;
   int64_t line = 0;
-  const auto row = [&](std::string_view text) { read_row(options, text, cat(path, ": row ", ++line), counts, sink); };
+  const auto row = [&](std::string_view text) {
+    read_row(options, text, cat(path, ": row ", ++line), counts, sink);
+  };
   for (bool last = false; !last;) {
     const size_t before = buffer.size();
     buffer.resize(before + kLongest);
@@ -162,7 +167,8 @@ void read_rows(const CorpusOptions& options, const std::string& path, CorpusCoun
     }
     if (last && from < buffer.size()) row(std::string_view(buffer).substr(from));
     buffer.erase(0, from);
-    if (buffer.size() > kLongestRow) throw Error(cat(path, ": row ", line + 1, ": longer than ", kLongestRow, " bytes"));
+    if (buffer.size() > kLongestRow)
+      throw Error(cat(path, ": row ", line + 1, ": longer than ", kLongestRow, " bytes"));
   }
 }
 }  // namespace
@@ -193,7 +199,8 @@ std::vector<std::string> list_inputs(const CorpusOptions& options, CorpusCounts&
           ++counts.skipped_files;
         }
       }
-      if (found.empty()) throw UsageError(cat(input, ": expected .txt or .jsonl files (also .gz, .zst) in it, found none"));
+      if (found.empty())
+        throw UsageError(cat(input, ": expected .txt or .jsonl files (also .gz, .zst) in it, found none"));
       std::sort(found.begin(), found.end());
       files.insert(files.end(), found.begin(), found.end());
     } else if (fs::exists(input)) {
@@ -231,7 +238,8 @@ CorpusCounts encode_corpus(ThreadPool& pool, const Tokenizer& tokenizer, const C
     std::vector<std::vector<TokenId>> ids(batch.size());
     pool.run(static_cast<int64_t>(batch.size()), [&](int64_t i, int) {
       const CorpusPiece& piece = batch[static_cast<size_t>(i)];
-      ids[static_cast<size_t>(i)] = piece.first ? tokenizer.encode(piece.text) : tokenizer.encode_rest(piece.text);
+      ids[static_cast<size_t>(i)] =
+          piece.first ? tokenizer.encode(piece.text) : tokenizer.encode_rest(piece.text);
     });
     for (size_t i = 0; i < batch.size(); ++i) sink(std::move(ids[i]), batch[i].last);
     batch.clear();

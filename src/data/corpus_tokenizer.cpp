@@ -16,7 +16,8 @@ TokenizerTrainingResult train_tokenizer_on(const TokenizerTraining& training, co
     while (pieces.empty()) {
       if (file == files.size()) return false;
       one.inputs = {files[file++]};
-      const CorpusCounts read = read_corpus(one, [&](CorpusPiece&& piece) { pieces.push_back(std::move(piece.text)); });
+      const CorpusCounts read =
+          read_corpus(one, [&](CorpusPiece&& piece) { pieces.push_back(std::move(piece.text)); });
       counts.files += read.files;
       counts.documents += read.documents;
       counts.bytes += read.bytes;

@@ -59,12 +59,14 @@ TokenShard::TokenShard(const std::filesystem::path& path) : file_(path) {
     expected = static_cast<uint64_t>(count);
     start = 1024;
   } else {
-    if (bytes.size() % 2 != 0) throw Error(cat(path.string(), ": expected an even number of bytes (uint16 ids)"));
+    if (bytes.size() % 2 != 0)
+      throw Error(cat(path.string(), ": expected an even number of bytes (uint16 ids)"));
     expected = bytes.size() / 2;
   }
   const uint64_t there = (bytes.size() - start) / static_cast<uint64_t>(width_);
   if (there != expected || (bytes.size() - start) % static_cast<uint64_t>(width_) != 0) {
-    throw Error(cat(path.string(), ": expected ", expected, " tokens, found ", there, "; is the file cut off?"));
+    throw Error(
+        cat(path.string(), ": expected ", expected, " tokens, found ", there, "; is the file cut off?"));
   }
   ids_ = bytes.data() + start;
   count_ = static_cast<int64_t>(expected);
@@ -78,7 +80,8 @@ TokenId TokenShard::operator[](int64_t i) const {
 
 void TokenShard::copy(int64_t first, int64_t count, TokenId* ids) const {
   if (first < 0 || count < 0 || first > count_ - count) {
-    throw Error(cat(path().string(), ": expected tokens below ", count_, ", asked for ", first, " to ", first + count));
+    throw Error(cat(path().string(), ": expected tokens below ", count_, ", asked for ", first, " to ",
+                    first + count));
   }
   for (int64_t i = 0; i < count; ++i) {
     if (width_ == 2) {
@@ -105,8 +108,12 @@ TokenId TokenShard::largest() const {
 }
 
 TokenShardWriter::TokenShardWriter(const std::filesystem::path& path, const Tokenizer& tokenizer)
-    : path_(path), temporary_(path.string() + ".tmp"), file_(temporary_), hash_(tokenizer.hash()),
-      eos_(tokenizer.eos_id()), width_(tokenizer.vocab_size() <= 65536 ? 2 : 4) {
+    : path_(path),
+      temporary_(path.string() + ".tmp"),
+      file_(temporary_),
+      hash_(tokenizer.hash()),
+      eos_(tokenizer.eos_id()),
+      width_(tokenizer.vocab_size() <= 65536 ? 2 : 4) {
   const std::array<char, kHeader> empty{};
   file_.write(empty.data(), empty.size());
 }

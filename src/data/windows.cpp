@@ -71,7 +71,9 @@ void split_by_document(const std::shared_ptr<const TokenShard>& shard, double fr
 }
 
 Permutation::Permutation(uint64_t n, uint64_t key)
-    : n_(n), key_(key), half_bits_(std::max(1, (static_cast<int>(std::bit_width(n > 0 ? n - 1 : 0)) + 1) / 2)) {}
+    : n_(n),
+      key_(key),
+      half_bits_(std::max(1, (static_cast<int>(std::bit_width(n > 0 ? n - 1 : 0)) + 1) / 2)) {}
 
 uint64_t Permutation::operator()(uint64_t i) const {
   const uint64_t mask = (uint64_t{1} << half_bits_) - 1;

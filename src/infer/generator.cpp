@@ -48,10 +48,12 @@ size_t generation_scratch(const Transformer& model, ThreadPool& pool, int64_t ba
   Exec exec{pool, saved, scratch, Rng()};
   const ModelConfig& c = model.config();
   KvCache cache(c, c.max_position_embeddings);
-  const int64_t n = std::min<int64_t>(c.max_position_embeddings, 512), rows = echo ? std::min(n, kEchoRows) : 1;
+  const int64_t n = std::min<int64_t>(c.max_position_embeddings, 512),
+                rows = echo ? std::min(n, kEchoRows) : 1;
   const std::vector<int32_t> ids(static_cast<size_t>(std::max(n, batch_size)));
   float unused = 0;
-  model.forward(exec, std::span(ids).first(static_cast<size_t>(n)), cache, Tensor(&unused, {rows, c.vocab_size}));
+  model.forward(exec, std::span(ids).first(static_cast<size_t>(n)), cache,
+                Tensor(&unused, {rows, c.vocab_size}));
   const std::vector<KvCache*> caches(static_cast<size_t>(batch_size), &cache);
   model.decode(exec, std::span(ids).first(static_cast<size_t>(batch_size)), caches,
                Tensor(&unused, {batch_size, c.vocab_size}));
@@ -60,8 +62,12 @@ size_t generation_scratch(const Transformer& model, ThreadPool& pool, int64_t ba
 
 struct Generator::Impl {
   Impl(const Transformer& m, const Tokenizer* t, ThreadPool& p, GenerationOptions o)
-      : model(m), tokenizer(t), options(std::move(o)), context(m.config().max_position_embeddings),
-        saved(4096), scratch(generation_scratch(m, p, options.batch_size, options.echo)),
+      : model(m),
+        tokenizer(t),
+        options(std::move(o)),
+        context(m.config().max_position_embeddings),
+        saved(4096),
+        scratch(generation_scratch(m, p, options.batch_size, options.echo)),
         exec{p, saved, scratch, Rng()} {}
 
   std::unique_ptr<Prefix> read_prompt(GenerationRequest request, int64_t index);
@@ -108,12 +114,14 @@ std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, 
   p->index = index;
   auto& ids = request.ids;
   const int64_t room = std::max<int64_t>(1, context - (options.truncate_left ? options.max_new_tokens : 0));
-  if (ids.empty()) throw UsageError(cat("prompt ", index, ": expected at least one token (the vocabulary has no BOS)"));
+  if (ids.empty())
+    throw UsageError(cat("prompt ", index, ": expected at least one token (the vocabulary has no BOS)"));
   if (static_cast<int64_t>(ids.size()) > context && !options.truncate_left) {
     throw Error(cat("prompt ", index, ": ", ids.size(), " tokens do not fit the model's context of ", context,
                     "; --truncate left drops the beginning"));
   }
-  if (options.truncate_left && static_cast<int64_t>(ids.size()) > room) ids.erase(ids.begin(), ids.end() - room);
+  if (options.truncate_left && static_cast<int64_t>(ids.size()) > room)
+    ids.erase(ids.begin(), ids.end() - room);
   p->request = std::move(request);
   const double start = now();
   const int64_t length = static_cast<int64_t>(p->request.ids.size());
@@ -169,7 +177,8 @@ void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
     r.seconds = now() - slot.began;
     slot.cache.reset();
   };
-  if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end()) return end("stop");
+  if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end())
+    return end("stop");
   r.ids.push_back(id);
   slot.last = id;
   ++slot.history.answer[id];
@@ -242,7 +251,8 @@ void Generator::Impl::deliver(const Sink& sink, const Stream& stream) {
   }
 }
 
-Generator::Generator(const Transformer& model, const Tokenizer* tokenizer, ThreadPool& pool, GenerationOptions options)
+Generator::Generator(const Transformer& model, const Tokenizer* tokenizer, ThreadPool& pool,
+                     GenerationOptions options)
     : impl_(std::make_unique<Impl>(model, tokenizer, pool, std::move(options))) {}
 Generator::~Generator() = default;
 

@@ -19,7 +19,8 @@ void penalize(std::vector<Candidate>& all, const SamplingOptions& o, const Token
   for (const auto& [id, count] : history.prompt) repeat(id);
   for (const auto& [id, count] : history.answer) {
     if (!history.prompt.contains(id)) repeat(id);
-    all[static_cast<size_t>(id)].second -= o.frequency_penalty * static_cast<double>(count) + o.presence_penalty;
+    all[static_cast<size_t>(id)].second -=
+        o.frequency_penalty * static_cast<double>(count) + o.presence_penalty;
   }
 }
 
@@ -73,7 +74,8 @@ std::vector<Candidate> candidates(std::span<const float> logits, const SamplingO
   if (o.top_p < 1) keep_top_p(list, o.top_p);
   if (o.min_p > 0) {
     const double least = o.min_p * list[0].second;
-    const auto end = std::find_if(list.begin() + 1, list.end(), [&](const Candidate& c) { return c.second < least; });
+    const auto end =
+        std::find_if(list.begin() + 1, list.end(), [&](const Candidate& c) { return c.second < least; });
     list.erase(end, list.end());
     normalize(list);
   }

@@ -31,7 +31,8 @@ ValueAndSlope gelu(Vec x) {
   const Vec density = simd::exp(-0.5f * x * x);
   const Vec z = 0.70710678118654752f * simd::max(x, -x);
   const Vec t = 1.0f / (1.0f + 0.3275911f * z);
-  const Vec poly = t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+  const Vec poly =
+      t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
   const Vec tail = 0.5f * poly * density;  // probability beyond |x|
   const Vec phi = x < broadcast(0) ? tail : 1.0f - tail;
   return {x * phi, phi + x * density * 0.3989422804014327f};
@@ -71,9 +72,12 @@ void backward_rows(Exec& exec, bool gated, Tensor h, Tensor dy, Tensor dh, F f) 
 template <class Rows>
 void dispatch(Activation f, Rows rows) {
   switch (f) {
-    case Activation::silu: return rows([](Vec x) { return silu(x); });
-    case Activation::gelu: return rows([](Vec x) { return gelu(x); });
-    case Activation::gelu_tanh: return rows([](Vec x) { return gelu_tanh(x); });
+    case Activation::silu:
+      return rows([](Vec x) { return silu(x); });
+    case Activation::gelu:
+      return rows([](Vec x) { return gelu(x); });
+    case Activation::gelu_tanh:
+      return rows([](Vec x) { return gelu_tanh(x); });
   }
 }
 }  // namespace

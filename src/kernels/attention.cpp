@@ -38,9 +38,12 @@ Head head_of(const AttentionInput& in, int64_t b, int64_t h) {
           in.H * in.D};
 }
 
-MatrixView rows_from(MatrixView m, int64_t row) { return {m.data + row * m.row_stride, m.row_stride, m.col_stride}; }
+MatrixView rows_from(MatrixView m, int64_t row) {
+  return {m.data + row * m.row_stride, m.row_stride, m.col_stride};
+}
 
-/// Turns the first `valid` scores of a row into exp(score * scale - shift), the others into 0; returns their sum.
+/// Turns the first `valid` scores of a row into exp(score * scale - shift), the others into 0; returns their
+/// sum.
 float exponentials(float* row, int64_t valid, int64_t width, float scale, float shift) {
   Vec sum{};
   float rest = 0;
@@ -62,7 +65,8 @@ float largest_score(const float* row, int64_t valid) {
   int64_t j = 0;
   if (valid >= simd::kLanes) {
     Vec best = simd::load(row);
-    for (j = simd::kLanes; j + simd::kLanes <= valid; j += simd::kLanes) best = simd::max(best, simd::load(row + j));
+    for (j = simd::kLanes; j + simd::kLanes <= valid; j += simd::kLanes)
+      best = simd::max(best, simd::load(row + j));
     most = simd::largest(best);
   }
   for (; j < valid; ++j) most = std::max(most, row[j]);
@@ -70,7 +74,8 @@ float largest_score(const float* row, int64_t valid) {
 }
 
 void scale_row(float* row, int64_t n, float factor) {
-  simd::for_lanes(n, [&](int64_t i, auto part) { simd::store(row + i, simd::load(row + i, part) * factor, part); });
+  simd::for_lanes(
+      n, [&](int64_t i, auto part) { simd::store(row + i, simd::load(row + i, part) * factor, part); });
 }
 
 void drop(float* row, int64_t n, const Dropout& dropout, uint64_t first) {
@@ -88,8 +93,8 @@ void forward_tile(const AttentionInput& in, const Head& head, int64_t i0, int64_
   std::fill_n(sums, rows, 0.0f);
   for (int64_t j0 = 0; j0 < past + i1; j0 += kKeys) {
     const int64_t cols = std::min(kKeys, past + i1 - j0);
-    matmul_tile(rows, cols, in.D, rows_from(head.q, i0), rows_from(head.k, j0).transposed(), scores, cols, Write::set,
-                product_scratch);
+    matmul_tile(rows, cols, in.D, rows_from(head.q, i0), rows_from(head.k, j0).transposed(), scores, cols,
+                Write::set, product_scratch);
     for (int64_t r = 0; r < rows; ++r) {
       float* const row = scores + r * cols;
       const int64_t valid = std::clamp<int64_t>(past + i0 + r + 1 - j0, 0, cols);
@@ -100,8 +105,8 @@ void forward_tile(const AttentionInput& in, const Head& head, int64_t i0, int64_
       if (in.dropout) drop(row, valid, in.dropout, head.first_draw + (i0 + r) * in.S + j0);
       most[r] = shift;
     }
-    matmul_tile(rows, in.D, cols, {scores, cols, 1}, rows_from(head.v, j0), out + i0 * head.out_stride, head.out_stride,
-                j0 > 0 ? Write::add : Write::set, product_scratch);
+    matmul_tile(rows, in.D, cols, {scores, cols, 1}, rows_from(head.v, j0), out + i0 * head.out_stride,
+                head.out_stride, j0 > 0 ? Write::add : Write::set, product_scratch);
   }
   for (int64_t r = 0; r < rows; ++r) {
     scale_row(out + (i0 + r) * head.out_stride, in.D, 1.0f / sums[r]);
@@ -111,7 +116,8 @@ void forward_tile(const AttentionInput& in, const Head& head, int64_t i0, int64_
 
 float dot(const float* a, const float* b, int64_t n) {
   Vec total{};
-  simd::for_lanes(n, [&](int64_t i, auto part) { total += simd::load(a + i, part) * simd::load(b + i, part); });
+  simd::for_lanes(n,
+                  [&](int64_t i, auto part) { total += simd::load(a + i, part) * simd::load(b + i, part); });
   return simd::sum(total);
 }
 
@@ -121,8 +127,8 @@ struct BackwardHead {
 };
 
 /// One tile of probabilities (rows i0.., keys j0..) recomputed, and its share of dq, dk and dv.
-void backward_tile(const AttentionInput& in, const Head& head, const BackwardHead& g, int64_t i0, int64_t rows,
-                   int64_t j0, int64_t cols, float* scratch) {
+void backward_tile(const AttentionInput& in, const Head& head, const BackwardHead& g, int64_t i0,
+                   int64_t rows, int64_t j0, int64_t cols, float* scratch) {
   float* const p = scratch;
   float* const dp = p + kQueries * kKeys;
   float* const product_scratch = dp + kQueries * kKeys;
@@ -142,10 +148,10 @@ void backward_tile(const AttentionInput& in, const Head& head, const BackwardHea
     });
     if (in.dropout) drop(pr, valid, in.dropout, draw);
   }
-  matmul_tile(cols, in.D, rows, MatrixView{p, cols, 1}.transposed(), dout, g.dv + j0 * in.kv_stride, in.kv_stride,
-              Write::add, product_scratch);
-  matmul_tile(cols, in.D, rows, MatrixView{dp, cols, 1}.transposed(), q, g.dk + j0 * in.kv_stride, in.kv_stride,
-              Write::add, product_scratch);
+  matmul_tile(cols, in.D, rows, MatrixView{p, cols, 1}.transposed(), dout, g.dv + j0 * in.kv_stride,
+              in.kv_stride, Write::add, product_scratch);
+  matmul_tile(cols, in.D, rows, MatrixView{dp, cols, 1}.transposed(), q, g.dk + j0 * in.kv_stride,
+              in.kv_stride, Write::add, product_scratch);
   matmul_tile(rows, in.D, cols, {dp, cols, 1}, k, g.dq + i0 * in.q_stride, in.q_stride,
               j0 > 0 ? Write::add : Write::set, product_scratch);
 }
@@ -164,8 +170,8 @@ void attention(Exec& exec, const AttentionInput& in, float* out, float* lse) {
   });
 }
 
-void attention_backward(Exec& exec, const AttentionInput& in, const float* out, const float* lse, const float* dout,
-                        float* dq, float* dk, float* dv) {
+void attention_backward(Exec& exec, const AttentionInput& in, const float* out, const float* lse,
+                        const float* dout, float* dq, float* dk, float* dv) {
   if (exec.dry()) return;
   const size_t bytes = (2 * kQueries * kKeys + tile_scratch(in.D)) * sizeof(float);
   // A task owns the keys and values of one head group, so that their sums have one order.
@@ -179,8 +185,12 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
     }
     for (int64_t h = kv * in.group(); h < (kv + 1) * in.group(); ++h) {
       const Head head = head_of(in, b, h);
-      const BackwardHead g{out + head.out_offset, dout + head.out_offset, lse + (b * in.H + h) * in.T,
-                           dq + b * in.T * in.q_stride + h * in.D, dk + kv_offset, dv + kv_offset};
+      const BackwardHead g{out + head.out_offset,
+                           dout + head.out_offset,
+                           lse + (b * in.H + h) * in.T,
+                           dq + b * in.T * in.q_stride + h * in.D,
+                           dk + kv_offset,
+                           dv + kv_offset};
       for (int64_t i0 = 0; i0 < in.T; i0 += kQueries) {
         const int64_t i1 = std::min(in.T, i0 + kQueries);
         for (int64_t j0 = 0; j0 < i1; j0 += kKeys) {
@@ -191,9 +201,9 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
   });
 }
 
-void attention_decode(Exec& exec, int64_t B, int64_t H, int64_t K, int64_t D, const float* q, int64_t q_stride,
-                      const float* const* keys, const float* const* values, const int64_t* lengths, float scale,
-                      float* out) {
+void attention_decode(Exec& exec, int64_t B, int64_t H, int64_t K, int64_t D, const float* q,
+                      int64_t q_stride, const float* const* keys, const float* const* values,
+                      const int64_t* lengths, float scale, float* out) {
   if (exec.dry()) return;
   const int64_t longest = *std::max_element(lengths, lengths + B), width = K * D;
   exec.pool.run(B * H, [&](int64_t task, int worker) {

@@ -26,20 +26,30 @@ void narrow(const float* x, void* y, int64_t n) {
 
 void to_f32(const void* x, DType dtype, float* y, int64_t n) {
   switch (dtype) {
-    case DType::f32: std::memcpy(y, x, n * sizeof(float)); return;
-    case DType::bf16: return widen<Eigen::bfloat16>(x, y, n);
-    case DType::f16: return widen<Eigen::half>(x, y, n);
-    case DType::i32: break;
+    case DType::f32:
+      std::memcpy(y, x, n * sizeof(float));
+      return;
+    case DType::bf16:
+      return widen<Eigen::bfloat16>(x, y, n);
+    case DType::f16:
+      return widen<Eigen::half>(x, y, n);
+    case DType::i32:
+      break;
   }
   throw Error(cat("[convert] expected f32, bf16 or f16, found ", dtype_name(dtype)));
 }
 
 void from_f32(const float* x, void* y, DType dtype, int64_t n) {
   switch (dtype) {
-    case DType::f32: std::memcpy(y, x, n * sizeof(float)); return;
-    case DType::bf16: return narrow<Eigen::bfloat16>(x, y, n);
-    case DType::f16: return narrow<Eigen::half>(x, y, n);
-    case DType::i32: break;
+    case DType::f32:
+      std::memcpy(y, x, n * sizeof(float));
+      return;
+    case DType::bf16:
+      return narrow<Eigen::bfloat16>(x, y, n);
+    case DType::f16:
+      return narrow<Eigen::half>(x, y, n);
+    case DType::i32:
+      break;
   }
   throw Error(cat("[convert] expected f32, bf16 or f16, found ", dtype_name(dtype)));
 }

@@ -51,15 +51,16 @@ double loss_row(float* x, int64_t V, int32_t target, double z_loss, double scale
   const double log_z = std::log(sum) + most;
   if (gradient) {
     const float factor = static_cast<float>(scale * (1.0 + 2.0 * z_loss * log_z) / sum);
-    simd::for_lanes(V, [&](int64_t i, auto part) { simd::store(x + i, simd::load(x + i, part) * factor, part); });
+    simd::for_lanes(
+        V, [&](int64_t i, auto part) { simd::store(x + i, simd::load(x + i, part) * factor, part); });
     x[target] -= static_cast<float>(scale);
   }
   return log_z - at_target + z_loss * log_z * log_z;
 }
 }  // namespace
 
-void cross_entropy(Exec& exec, Tensor logits, const int32_t* targets, double z_loss, double scale, bool gradient,
-                   double* losses) {
+void cross_entropy(Exec& exec, Tensor logits, const int32_t* targets, double z_loss, double scale,
+                   bool gradient, double* losses) {
   if (exec.dry()) return;
   const int64_t V = logits.cols();
   for_rows(exec, logits.rows(), 4 * V, [&](int64_t row) {

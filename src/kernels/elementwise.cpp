@@ -37,7 +37,8 @@ void add_column_sums(Exec& exec, const float* x, int64_t rows, int64_t cols, int
   });
 }
 
-void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, const int32_t* positions, Tensor y) {
+void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, const int32_t* positions,
+           Tensor y) {
   if (exec.dry()) return;
   const int64_t C = y.cols();
   for_rows(exec, y.rows(), C, [&](int64_t row) {

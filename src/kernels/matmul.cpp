@@ -18,8 +18,8 @@ constexpr int kMr = 6;
 #endif
 constexpr int kNr = 2 * kLanes;
 
-// A sliver of b (kKc x kNr) stays in the first-level cache, a block of a (kTileRows x kKc) in the second, and what is
-// packed at a time (kKc columns of a and rows of b) in the third.
+// A sliver of b (kKc x kNr) stays in the first-level cache, a block of a (kTileRows x kKc) in the second, and
+// what is packed at a time (kKc columns of a and rows of b) in the third.
 constexpr int64_t kKc = 384;
 constexpr int64_t kTileRows = 24 * 6;
 constexpr int64_t kTileCols = 24 * kNr;
@@ -30,8 +30,8 @@ int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step;
 int64_t ceil_div(int64_t n, int64_t step) { return (n + step - 1) / step; }
 
 /// c (kMr, kNr) = or += a sliver (k, kMr) * b sliver (k, kNr).
-void micro_kernel(int64_t k, const float* __restrict a, const float* __restrict b, float* __restrict c, int64_t ldc,
-                  bool add, const float* bias) {
+void micro_kernel(int64_t k, const float* __restrict a, const float* __restrict b, float* __restrict c,
+                  int64_t ldc, bool add, const float* bias) {
   Vec acc[kMr][2] = {};
   for (int i = 0; i < kMr; ++i) {  // asked for now, c is there when the sum is done
     __builtin_prefetch(c + i * ldc, 1);
@@ -62,8 +62,8 @@ void micro_kernel(int64_t k, const float* __restrict a, const float* __restrict 
 }
 
 /// The same at the rim, where only rows x cols of the tile exist.
-void edge_kernel(int64_t k, const float* a, const float* b, float* c, int64_t ldc, bool add, const float* bias,
-                 int64_t rows, int64_t cols) {
+void edge_kernel(int64_t k, const float* a, const float* b, float* c, int64_t ldc, bool add,
+                 const float* bias, int64_t rows, int64_t cols) {
   float tile[kMr * kNr];
   float tile_bias[kNr] = {};
   for (int64_t i = 0; add && i < rows; ++i) std::copy_n(c + i * ldc, cols, tile + i * kNr);
@@ -97,8 +97,8 @@ void transpose8(const float* in, int64_t stride, float* out, int64_t out_stride)
   for (int i = 0; i < 8; ++i) std::memcpy(out + i * out_stride, &t[i], sizeof(Vec8));
 }
 
-/// One sliver: `width` neighbours (rows of a, columns of b; missing ones zero) for k steps of the sum, step by step.
-/// Neighbour w at step p is in[w * across + p * along].
+/// One sliver: `width` neighbours (rows of a, columns of b; missing ones zero) for k steps of the sum, step
+/// by step. Neighbour w at step p is in[w * across + p * along].
 template <int width>
 void pack_sliver(const float* in, int64_t across, int64_t along, int64_t have, int64_t k, float* out) {
   if (across == 1 && have == width) {
@@ -111,7 +111,8 @@ void pack_sliver(const float* in, int64_t across, int64_t along, int64_t have, i
       if (done % 16 == 0) {
         for (int w = 0; w < width; ++w) __builtin_prefetch(in + w * across + done + 64);
       }
-      for (int w = 0; w + 8 <= width; w += 8) transpose8(in + w * across + done, across, out + done * width + w, width);
+      for (int w = 0; w + 8 <= width; w += 8)
+        transpose8(in + w * across + done, across, out + done * width + w, width);
       for (int w = width / 8 * 8; w < width; ++w) {
         for (int p = 0; p < 8; ++p) out[(done + p) * width + w] = in[w * across + done + p];
       }
@@ -171,7 +172,8 @@ constexpr int64_t kPackGroup = 4;
 void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,
             Write write, const float* bias) {
   ArenaScope scope(exec.scratch);
-  const int64_t kc = std::min(K, kKc), mc = std::min(round_up(M, kMr), kMc), nc = std::min(round_up(N, kNr), kNc);
+  const int64_t kc = std::min(K, kKc), mc = std::min(round_up(M, kMr), kMc),
+                nc = std::min(round_up(N, kNr), kNc);
   float* const packed_a = exec.scratch.floats(mc * kc);
   float* const packed_b = exec.scratch.floats(nc * kc);
   if (exec.dry()) return;
@@ -194,11 +196,18 @@ void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, MatrixVie
             }
           }
         });
-        const Operands o{packed_a, packed_b, k, c + ic * ldc + jc, ldc, write == Write::add || pc > 0,
+        const Operands o{packed_a,
+                         packed_b,
+                         k,
+                         c + ic * ldc + jc,
+                         ldc,
+                         write == Write::add || pc > 0,
                          bias && pc == 0 ? bias + jc : nullptr};
         // Even tiles: with few of them a short last one would leave a thread idle.
-        const int64_t row_tiles = ceil_div(rows, kTileRows), tile_rows = round_up(ceil_div(rows, row_tiles), kMr);
-        const int64_t col_tiles = ceil_div(cols, kTileCols), tile_cols = round_up(ceil_div(cols, col_tiles), kNr);
+        const int64_t row_tiles = ceil_div(rows, kTileRows),
+                      tile_rows = round_up(ceil_div(rows, row_tiles), kMr);
+        const int64_t col_tiles = ceil_div(cols, kTileCols),
+                      tile_cols = round_up(ceil_div(cols, col_tiles), kNr);
         exec.pool.run(row_tiles * col_tiles, [&](int64_t task, int) {
           const int64_t i = task % row_tiles * tile_rows, j = task / row_tiles * tile_cols;
           multiply_block(o, i, std::min(rows, i + tile_rows), j, std::min(cols, j + tile_cols));
@@ -212,8 +221,8 @@ int64_t matmul_tile_scratch(int64_t M, int64_t N, int64_t K) {
   return (round_up(M, kMr) + round_up(N, kNr)) * std::min(K, kKc);
 }
 
-void matmul_tile(int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc, Write write,
-                 float* scratch) {
+void matmul_tile(int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,
+                 Write write, float* scratch) {
   for (int64_t pc = 0; pc < K; pc += kKc) {
     const int64_t k = std::min(K - pc, kKc);
     float* const packed_b = scratch;
@@ -254,8 +263,8 @@ void dot_rows(const float* x, int64_t ldx, const float* w, int64_t K, float* y, 
 }
 }  // namespace
 
-void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y, int64_t ldy,
-            const float* bias) {
+void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y,
+            int64_t ldy, const float* bias) {
   if (exec.dry()) return;
   exec.pool.run(ceil_div(N, kRowsOfW), [&](int64_t task, int) {
     for (int64_t n = task * kRowsOfW; n < std::min(N, (task + 1) * kRowsOfW); ++n) {
@@ -265,10 +274,18 @@ void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const f
         const float* xr = x + r * K;
         float* yr = y + r * ldy + n;
         switch (std::min<int64_t>(kVectorRows, B - r)) {
-          case 1: dot_rows<1>(xr, K, wn, K, yr, ldy, offset); break;
-          case 2: dot_rows<2>(xr, K, wn, K, yr, ldy, offset); break;
-          case 3: dot_rows<3>(xr, K, wn, K, yr, ldy, offset); break;
-          default: dot_rows<4>(xr, K, wn, K, yr, ldy, offset); break;
+          case 1:
+            dot_rows<1>(xr, K, wn, K, yr, ldy, offset);
+            break;
+          case 2:
+            dot_rows<2>(xr, K, wn, K, yr, ldy, offset);
+            break;
+          case 3:
+            dot_rows<3>(xr, K, wn, K, yr, ldy, offset);
+            break;
+          default:
+            dot_rows<4>(xr, K, wn, K, yr, ldy, offset);
+            break;
         }
       }
     }

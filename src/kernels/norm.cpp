@@ -43,8 +43,8 @@ void norm_row(const NormWeights& w, const float* x, float* y, int64_t C) {
 }
 
 /// Adds the row's gradient to dx and its share of the weights' to dweight and dbias (where not null).
-void backward_row(const NormWeights& w, const float* x, const float* dy, float* dx, float* dweight, float* dbias,
-                  int64_t C) {
+void backward_row(const NormWeights& w, const float* x, const float* dy, float* dx, float* dweight,
+                  float* dbias, int64_t C) {
   const RowStats s = row_stats(w, x, C);
   const float* weight = w.weight.f32();
   Vec sum_g{}, sum_gx{};
@@ -72,7 +72,8 @@ void norm(Exec& exec, const NormWeights& w, Tensor x, Tensor y) {
   for_rows(exec, x.rows(), C, [&](int64_t row) { norm_row(w, x.f32() + row * C, y.f32() + row * C, C); });
 }
 
-void norm_backward(Exec& exec, const NormWeights& w, Tensor x, Tensor dy, Tensor dx, Tensor dweight, Tensor dbias) {
+void norm_backward(Exec& exec, const NormWeights& w, Tensor x, Tensor dy, Tensor dx, Tensor dweight,
+                   Tensor dbias) {
   // Each group of rows sums the weights' gradients into a partial of its own; these are then added in order.
   constexpr int64_t kRows = 64;
   const int64_t C = x.cols(), groups = (x.rows() + kRows - 1) / kRows;

@@ -38,7 +38,8 @@ double sum_of_squares(Exec& exec, const float* x, int64_t n) {
       for (int j = 0; j < 8; ++j) sums[j] += static_cast<double>(x[i + j]) * x[i + j];
     }
     for (; i < last; ++i) sums[0] += static_cast<double>(x[i]) * x[i];
-    partial[first / kGroup] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    partial[first / kGroup] =
+        ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
   });
   double total = 0;
   for (const double sum : partial) total += sum;
@@ -47,7 +48,8 @@ double sum_of_squares(Exec& exec, const float* x, int64_t n) {
 
 void fill_zero(Exec& exec, Tensor x) {
   if (exec.dry()) return;
-  for_elements(exec, x.size(), [&](int64_t first, int64_t last) { std::fill(x.f32() + first, x.f32() + last, 0.0f); });
+  for_elements(exec, x.size(),
+               [&](int64_t first, int64_t last) { std::fill(x.f32() + first, x.f32() + last, 0.0f); });
 }
 
 }  // namespace llmtool

@@ -8,7 +8,9 @@
 namespace llmtool {
 
 /// Rows of one task when a row costs about `row_cost` elementary operations.
-inline int64_t rows_per_task(int64_t row_cost) { return std::clamp<int64_t>(16384 / std::max<int64_t>(row_cost, 1), 1, 64); }
+inline int64_t rows_per_task(int64_t row_cost) {
+  return std::clamp<int64_t>(16384 / std::max<int64_t>(row_cost, 1), 1, 64);
+}
 
 /// Calls body(first, last, worker) for consecutive groups of `group` rows.
 template <class Body>

@@ -1,6 +1,7 @@
 #pragma once
-// Vectors of floats in the compiler's own vector types: one source for every instruction set. Loops over a row end
-// with load_part and store_part, so that an element's bits do not depend on where in memory its row begins.
+// Vectors of floats in the compiler's own vector types: one source for every instruction set. Loops over a
+// row end with load_part and store_part, so that an element's bits do not depend on where in memory its row
+// begins.
 
 #include <cmath>
 #include <cstdint>
@@ -35,8 +36,8 @@ inline void store_part(float* p, Vec v, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = v[i];
 }
 
-/// Calls f(i, Full) for every whole vector of a row of n floats and f(i, Part) for the rest, so that one generic lambda
-/// serves both; load and store below take the second argument.
+/// Calls f(i, Full) for every whole vector of a row of n floats and f(i, Part) for the rest, so that one
+/// generic lambda serves both; load and store below take the second argument.
 struct Full {};
 struct Part {
   int64_t n;
@@ -69,11 +70,13 @@ inline float largest(Vec v) {
   return m;
 }
 
-/// e^x to within 2 ulp: x = n ln 2 + r with |r| <= ln(2)/2, and a degree 6 polynomial fitted on that interval (the
-/// coefficients of Cephes' expf). Below -87.3 the result is 0, above 88.3 it saturates there; NaN stays NaN.
+/// e^x to within 2 ulp: x = n ln 2 + r with |r| <= ln(2)/2, and a degree 6 polynomial fitted on that interval
+/// (the coefficients of Cephes' expf). Below -87.3 the result is 0, above 88.3 it saturates there; NaN stays
+/// NaN.
 inline Vec exp(Vec x) {
   const Vec clamped = min(max(x, broadcast(-87.33f)), broadcast(88.37f));
-  const Vec shifted = clamped * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to the nearest integer
+  const Vec shifted =
+      clamped * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to the nearest integer
   const Vec n = shifted - 12582912.0f;
   Vec r = clamped - n * 0.693359375f;
   r = r - n * -2.12194440e-4f;

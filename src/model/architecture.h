@@ -11,7 +11,8 @@
 
 namespace llmtool {
 
-/// One key of a family's config.json. `absent` is the value that the reference library takes where the key is missing.
+/// One key of a family's config.json. `absent` is the value that the reference library takes where the key is
+/// missing.
 struct IntegerKey {
   const char* name;
   int64_t ModelConfig::*field;
@@ -41,10 +42,10 @@ struct ChoiceKey {
 };
 using ConfigKey = std::variant<IntegerKey, NumberKey, BooleanKey, ChoiceKey>;
 
-/// Tensor names; those of a layer stand behind `layers` and its number, without ".weight" and ".bias". Empty: the
-/// family has none.
+/// Tensor names; those of a layer stand behind `layers` and its number, without ".weight" and ".bias". Empty:
+/// the family has none.
 struct WeightNames {
-  const char *prefix;  // of every name but the head's; some files leave it out
+  const char* prefix;  // of every name but the head's; some files leave it out
   const char *embedding, *positions, *final_norm, *head;
   const char *layers, *attention_norm, *mlp_norm;
   std::vector<const char*> qkv;  // one fused or q, k, v
@@ -60,12 +61,12 @@ struct Architecture {
   bool norm_bias;
   bool learned_positions;  // else RoPE
   bool gated;
-  bool transposed;      // linear weights are stored (in, out)
-  bool always_biased;   // linear layers have biases whatever the config says
+  bool transposed;       // linear weights are stored (in, out)
+  bool always_biased;    // linear layers have biases whatever the config says
   bool scaled_residual;  // residual projections start with their deviation divided by sqrt(2 L)
   int64_t default_mlp_numerator, default_mlp_denominator;  // intermediate size from C, where not given
   std::vector<ConfigKey> keys;
-  std::vector<const char*> refused_if_true;   // keys that would change the arithmetic
+  std::vector<const char*> refused_if_true;  // keys that would change the arithmetic
   std::vector<const char*> refused_if_false;
   WeightNames names;
 };

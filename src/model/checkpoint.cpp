@@ -17,7 +17,8 @@ namespace fs = std::filesystem;
 using Tensors = std::map<std::string, Tensor>;
 
 /// The tensor under the parameter's name, with or without the family's prefix.
-Tensors::const_iterator find_tensor(const Tensors& tensors, const std::string& name, const std::string& prefix) {
+Tensors::const_iterator find_tensor(const Tensors& tensors, const std::string& name,
+                                    const std::string& prefix) {
   auto it = tensors.find(name);
   if (it == tensors.end() && name.starts_with(prefix)) it = tensors.find(name.substr(prefix.size()));
   return it;
@@ -27,8 +28,8 @@ void load_param(const Param& p, const Tensor& stored, const fs::path& folder) {
   Shape expected = p.value.shape;
   if (p.transpose) std::swap(expected.dims[0], expected.dims[1]);
   if (!(stored.shape == expected)) {
-    throw Error(cat(folder.string(), ": ", p.name, ": expected ", expected.text(), ", found ", stored.shape.text(),
-                    "; is config.json from another model?"));
+    throw Error(cat(folder.string(), ": ", p.name, ": expected ", expected.text(), ", found ",
+                    stored.shape.text(), "; is config.json from another model?"));
   }
   if (!p.transpose) return to_f32(stored.data, stored.dtype, p.value.f32(), stored.size());
   const int64_t rows = stored.shape[0], cols = stored.shape[1];
@@ -40,10 +41,11 @@ void load_param(const Param& p, const Tensor& stored, const fs::path& folder) {
   }
 }
 
-/// Tensors that files carry though the model does not need them: a tied head's copy, masks, rotary frequencies.
+/// Tensors that files carry though the model does not need them: a tied head's copy, masks, rotary
+/// frequencies.
 bool ignorable(const std::string& name, bool tied) {
-  return (tied && name == "lm_head.weight") || name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
-         name.ends_with("rotary_emb.inv_freq");
+  return (tied && name == "lm_head.weight") || name.ends_with(".attn.bias") ||
+         name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq");
 }
 }  // namespace
 
@@ -51,7 +53,8 @@ fs::path find_model_folder(const fs::path& path) {
   for (const fs::path& folder : {path, path / "model"}) {
     if (fs::exists(folder / "config.json")) return folder;
   }
-  throw UsageError(cat(path.string(), ": expected a model folder (with config.json) or a run folder (with model/)",
+  throw UsageError(cat(path.string(),
+                       ": expected a model folder (with config.json) or a run folder (with model/)",
                        fs::exists(path) ? "" : ", found nothing there"));
 }
 
@@ -62,7 +65,8 @@ void load_weights(Transformer& model, const fs::path& folder) {
   std::set<std::string> used;
   for (const Param& p : model.params().list()) {
     const auto it = find_tensor(files.tensors(), p.name, prefix);
-    if (it == files.tensors().end()) throw Error(cat(folder.string(), ": ", p.name, ": not among the file's tensors"));
+    if (it == files.tensors().end())
+      throw Error(cat(folder.string(), ": ", p.name, ": not among the file's tensors"));
     load_param(p, it->second, folder);
     release_pages(it->second.data, it->second.bytes());
     used.insert(it->first);
@@ -98,7 +102,8 @@ void save_transformer(const Transformer& model, const fs::path& folder, DType st
     generation["eos_token_id"] = *config.eos_token_id;
   }
   if (config.pad_token_id) generation["pad_token_id"] = *config.pad_token_id;
-  write_file(folder / "generation_config.json", (generation.empty() ? "{}" : generation.dump(2)) + std::string("\n"));
+  write_file(folder / "generation_config.json",
+             (generation.empty() ? "{}" : generation.dump(2)) + std::string("\n"));
 }
 
 }  // namespace llmtool

@@ -8,7 +8,8 @@
 namespace llmtool {
 
 KvCache::KvCache(const ModelConfig& config, int64_t capacity)
-    : capacity_(capacity), width_(config.kv_heads() * config.head_dim),
+    : capacity_(capacity),
+      width_(config.kv_heads() * config.head_dim),
       block_(static_cast<size_t>(2 * config.num_hidden_layers * capacity_ * width_) * sizeof(float)) {}
 
 Tensor KvCache::keys(int64_t layer) const {
@@ -16,13 +17,14 @@ Tensor KvCache::keys(int64_t layer) const {
 }
 
 Tensor KvCache::values(int64_t layer) const {
-  return {reinterpret_cast<float*>(block_.data()) + (2 * layer + 1) * capacity_ * width_, {capacity_, width_}};
+  return {reinterpret_cast<float*>(block_.data()) + (2 * layer + 1) * capacity_ * width_,
+          {capacity_, width_}};
 }
 
 void KvCache::copy_from(const KvCache& other) {
   if (other.width_ != width_ || other.length > capacity_) {
-    throw Error(cat("[kv cache] expected at most ", capacity_, " rows of ", width_, " floats, found ", other.length,
-                    " of ", other.width_));
+    throw Error(cat("[kv cache] expected at most ", capacity_, " rows of ", width_, " floats, found ",
+                    other.length, " of ", other.width_));
   }
   const int64_t row_bytes = 2 * width_ * capacity_ * static_cast<int64_t>(sizeof(float));
   const int64_t layers = row_bytes ? static_cast<int64_t>(block_.size()) / row_bytes : 0;
@@ -72,8 +74,8 @@ void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cac
   const auto T = static_cast<int64_t>(ids.size()), wanted = logits ? logits.shape[0] : 0;
   const int64_t context = std::min(cache.capacity(), impl_->config.max_position_embeddings);
   if (cache.length + T > context) {
-    throw Error(cat("[model] expected at most ", context, " positions, found ", cache.length, " in the cache and ", T,
-                    " to come"));
+    throw Error(cat("[model] expected at most ", context, " positions, found ", cache.length,
+                    " in the cache and ", T, " to come"));
   }
   if (wanted > T) throw Error(cat("[model] expected logits of at most ", T, " positions, found ", wanted));
   if (!exec.dry()) impl_->check_ids(ids, 0, "token");
@@ -83,9 +85,9 @@ void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cac
   for (int64_t first = 0; first < T; first += kPiece) {
     const int64_t n = std::min(kPiece, T - first), kept_from = std::max(first, T - wanted);
     const int64_t kept = std::max<int64_t>(0, first + n - kept_from);
-    const Tensor last = kept == 0 ? Tensor()
-                                  : Tensor(hidden.f32() + (kept_from - (T - wanted)) * hidden.cols(),
-                                           {kept, hidden.cols()});
+    const Tensor last =
+        kept == 0 ? Tensor()
+                  : Tensor(hidden.f32() + (kept_from - (T - wanted)) * hidden.cols(), {kept, hidden.cols()});
     impl_->run_layers(exec, ids.subspan(first, n), 1, n, caches, last);
   }
   if (wanted > 0) impl_->logits_of(exec, hidden, logits, T == 1);

@@ -33,23 +33,24 @@ std::string key_of(const Architecture& row, int64_t ModelConfig::*field) {
 }
 
 void read_key(const JsonObject& json, const ConfigKey& key, ModelConfig& c) {
-  std::visit(Overloaded{[&](const IntegerKey& k) { c.*k.field = json.integer(k.name, k.min, k.max, k.absent); },
-                        [&](const NumberKey& k) {
-                          c.*k.field = json.number(k.name, k.absent);
-                          if (c.*k.field < k.min || c.*k.field > k.max) {
-                            throw Error(cat(json.origin(), ": ", k.name, ": expected a number from ", k.min, " to ",
-                                            k.max, ", found ", c.*k.field));
-                          }
-                        },
-                        [&](const BooleanKey& k) { c.*k.field = json.boolean(k.name, k.absent); },
-                        [&](const ChoiceKey& k) {
-                          c.*k.field = json.string(k.name, k.absent);
-                          for (const std::string& choice : k.choices) {
-                            if (choice == c.*k.field) return;
-                          }
-                          throw Error(cat(json.origin(), ": ", k.name, ": \"", c.*k.field, "\" is not supported"));
-                        }},
-             key);
+  std::visit(
+      Overloaded{[&](const IntegerKey& k) { c.*k.field = json.integer(k.name, k.min, k.max, k.absent); },
+                 [&](const NumberKey& k) {
+                   c.*k.field = json.number(k.name, k.absent);
+                   if (c.*k.field < k.min || c.*k.field > k.max) {
+                     throw Error(cat(json.origin(), ": ", k.name, ": expected a number from ", k.min, " to ",
+                                     k.max, ", found ", c.*k.field));
+                   }
+                 },
+                 [&](const BooleanKey& k) { c.*k.field = json.boolean(k.name, k.absent); },
+                 [&](const ChoiceKey& k) {
+                   c.*k.field = json.string(k.name, k.absent);
+                   for (const std::string& choice : k.choices) {
+                     if (choice == c.*k.field) return;
+                   }
+                   throw Error(cat(json.origin(), ": ", k.name, ": \"", c.*k.field, "\" is not supported"));
+                 }},
+      key);
 }
 
 /// Rotary settings stand at the top (rope_theta, rope_scaling) or, in newer files, in rope_parameters.
@@ -102,7 +103,8 @@ void ModelConfig::resolve() {
            cat("expected a divisor of ", num_attention_heads, ", found ", num_key_value_heads));
   }
   if (!row.learned_positions && head_dim % 2 != 0) {
-    throw UsageError(cat("model.head_dim: expected an even number (it is rotated in pairs), found ", head_dim));
+    throw UsageError(
+        cat("model.head_dim: expected an even number (it is rotated in pairs), found ", head_dim));
   }
   if (intermediate_size == 0) {
     intermediate_size = (hidden_size * row.default_mlp_numerator + row.default_mlp_denominator - 1) /
@@ -114,8 +116,12 @@ void ModelConfig::resolve() {
 void ModelConfig::visit(ConfigVisitor& v) {
   v.choice("model_type", model_type, architecture_names(), "family; its keys are those of its config.json");
   const auto visit_key = [&](const ConfigKey& key) {
-    std::visit(Overloaded{[&](const IntegerKey& k) { v.integer(k.name, this->*k.field, {k.min, k.max}, k.help); },
-                          [&](const NumberKey& k) { v.number(k.name, this->*k.field, {k.min, k.max}, k.help); },
+    std::visit(Overloaded{[&](const IntegerKey& k) {
+                            v.integer(k.name, this->*k.field, {k.min, k.max}, k.help);
+                          },
+                          [&](const NumberKey& k) {
+                            v.number(k.name, this->*k.field, {k.min, k.max}, k.help);
+                          },
                           [&](const BooleanKey& k) { v.boolean(k.name, this->*k.field, k.help); },
                           [&](const ChoiceKey& k) { v.choice(k.name, this->*k.field, k.choices, k.help); }},
                key);

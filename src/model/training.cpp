@@ -23,8 +23,8 @@ int32_t* count_positions(Exec& exec, int64_t B, int64_t T) {
 int64_t sequence_length(const ModelConfig& config, size_t inputs, size_t targets, int64_t batch) {
   const auto tokens = static_cast<int64_t>(inputs);
   if (batch < 1 || tokens % batch != 0 || tokens == 0 || targets != inputs) {
-    throw Error(cat("[model] expected ", batch, " sequences of inputs and targets, found ", inputs, " and ", targets,
-                    " ids"));
+    throw Error(cat("[model] expected ", batch, " sequences of inputs and targets, found ", inputs, " and ",
+                    targets, " ids"));
   }
   const int64_t T = tokens / batch;
   if (T > config.max_position_embeddings) {
@@ -34,8 +34,8 @@ int64_t sequence_length(const ModelConfig& config, size_t inputs, size_t targets
 }
 }  // namespace
 
-/// hidden (N, C): the last block's output. Where `dhidden` (N, C) is given it receives the gradient, and the parameters
-/// theirs.
+/// hidden (N, C): the last block's output. Where `dhidden` (N, C) is given it receives the gradient, and the
+/// parameters theirs.
 LossSums Transformer::Impl::head_loss(Exec& exec, Tensor hidden, std::span<const int32_t> targets,
                                       const LossOptions& options, Tensor dhidden) {
   ArenaScope scope(exec.scratch);
@@ -52,11 +52,12 @@ LossSums Transformer::Impl::head_loss(Exec& exec, Tensor hidden, std::span<const
     const Tensor logits(logits_block.f32(), {rows, V});
     float* const n = normed.f32() + first * C;
     matmul(exec, rows, V, C, {n, C, 1}, weight.transposed(), logits.f32(), V);
-    cross_entropy(exec, logits, targets.data() + first, options.z_loss, options.scale, static_cast<bool>(dhidden),
-                  losses + first);
+    cross_entropy(exec, logits, targets.data() + first, options.z_loss, options.scale,
+                  static_cast<bool>(dhidden), losses + first);
     if (!dhidden) continue;
     const MatrixView dlogits{logits.f32(), V, 1};
-    if (head->grad) matmul(exec, V, C, rows, dlogits.transposed(), {n, C, 1}, head->grad.f32(), C, Write::add);
+    if (head->grad)
+      matmul(exec, V, C, rows, dlogits.transposed(), {n, C, 1}, head->grad.f32(), C, Write::add);
     matmul(exec, rows, C, V, dlogits, weight, n, C);  // its input is no longer needed
   }
   if (dhidden) {
@@ -71,8 +72,9 @@ LossSums Transformer::Impl::head_loss(Exec& exec, Tensor hidden, std::span<const
   return sums;
 }
 
-LossSums Transformer::train_step(Exec& exec, std::span<const int32_t> inputs, std::span<const int32_t> targets,
-                                 int64_t batch, const LossOptions& options, bool checkpointing) {
+LossSums Transformer::train_step(Exec& exec, std::span<const int32_t> inputs,
+                                 std::span<const int32_t> targets, int64_t batch, const LossOptions& options,
+                                 bool checkpointing) {
   Impl& m = *impl_;
   const int64_t B = batch, T = sequence_length(m.config, inputs.size(), targets.size(), batch);
   const int64_t C = m.config.hidden_size;
@@ -110,7 +112,8 @@ LossSums Transformer::train_step(Exec& exec, std::span<const int32_t> inputs, st
     m.blocks[layer].backward(exec, s, rng, saved[layer], d);
   }
   if (embedding_dropout) apply_dropout(exec, d, embedding_dropout, d);
-  embed_backward(exec, d, inputs.data(), s.positions, m.embedding->grad, m.positions ? m.positions->grad : Tensor());
+  embed_backward(exec, d, inputs.data(), s.positions, m.embedding->grad,
+                 m.positions ? m.positions->grad : Tensor());
   return sums;
 }
 
@@ -125,7 +128,8 @@ LossSums Transformer::evaluate(Exec& exec, std::span<const int32_t> inputs, std:
   ArenaScope scope(exec.scratch);
   Sequences s{B, T, count_positions(exec, B, T)};
   s.rope = m.rope_of(exec, s.positions, T);
-  Tensor x = exec.scratch.take({B, T, m.config.hidden_size}), y = exec.scratch.take({B, T, m.config.hidden_size});
+  Tensor x = exec.scratch.take({B, T, m.config.hidden_size}),
+         y = exec.scratch.take({B, T, m.config.hidden_size});
   m.embed_tokens(exec, s, inputs, x);
   for (size_t layer = 0; layer < m.blocks.size(); ++layer) {
     const Observer observe_layer = m.layer_observer(static_cast<int64_t>(layer));

@@ -14,8 +14,8 @@ Activation activation_named(const std::string& name) {
 }
 }  // namespace
 
-Linear Transformer::Impl::add_linear(const std::string& prefix, const std::vector<const char*>& names, int64_t in,
-                                     const std::vector<int64_t>& outs, bool bias) {
+Linear Transformer::Impl::add_linear(const std::string& prefix, const std::vector<const char*>& names,
+                                     int64_t in, const std::vector<int64_t>& outs, bool bias) {
   Linear linear(in);
   std::vector<Param*> weights, biases(names.size());
   for (size_t i = 0; i < names.size(); ++i) {
@@ -38,8 +38,10 @@ Block Transformer::Impl::add_block(int64_t layer) {
   const WeightNames& n = row.names;
   const ModelConfig& c = config;
   const std::string prefix = cat(n.prefix, n.layers, layer, ".");
-  const int64_t q = c.num_attention_heads * c.head_dim, kv = c.kv_heads() * c.head_dim, F = c.intermediate_size;
-  const bool attention_bias = row.always_biased || c.attention_bias, mlp_bias = row.always_biased || c.mlp_bias;
+  const int64_t q = c.num_attention_heads * c.head_dim, kv = c.kv_heads() * c.head_dim,
+                F = c.intermediate_size;
+  const bool attention_bias = row.always_biased || c.attention_bias,
+             mlp_bias = row.always_biased || c.mlp_bias;
   Block block;
   block.heads = c.num_attention_heads;
   block.kv_heads = c.kv_heads();
@@ -49,7 +51,8 @@ Block Transformer::Impl::add_block(int64_t layer) {
   block.activation = activation_named(c.hidden_act);
   block.gated = row.gated;
   block.attention_norm = add_norm(prefix + n.attention_norm);
-  const std::vector<int64_t> qkv_widths = n.qkv.size() == 1 ? std::vector{q + 2 * kv} : std::vector{q, kv, kv};
+  const std::vector<int64_t> qkv_widths =
+      n.qkv.size() == 1 ? std::vector{q + 2 * kv} : std::vector{q, kv, kv};
   block.qkv = add_linear(prefix, n.qkv, c.hidden_size, qkv_widths, attention_bias);
   block.out = add_linear(prefix, {n.out}, q, {c.hidden_size}, attention_bias);
   residual_projections.push_back(store.find(prefix + n.out + ".weight"));
@@ -60,7 +63,8 @@ Block Transformer::Impl::add_block(int64_t layer) {
   return block;
 }
 
-Transformer::Impl::Impl(ModelConfig c) : config((c.resolve(), std::move(c))), row(architecture(config.model_type)) {
+Transformer::Impl::Impl(ModelConfig c)
+    : config((c.resolve(), std::move(c))), row(architecture(config.model_type)) {
   const WeightNames& n = row.names;
   embedding = store.add(cat(n.prefix, n.embedding, ".weight"), {config.vocab_size, config.hidden_size}, true);
   if (row.learned_positions) {
@@ -89,7 +93,8 @@ void Transformer::Impl::check_ids(std::span<const int32_t> ids, int32_t lowest, 
   }
 }
 
-void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, std::span<const int32_t> ids, Tensor x) const {
+void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, std::span<const int32_t> ids,
+                                     Tensor x) const {
   embed(exec, embedding->value, positions ? positions->value : Tensor(), ids.data(), s.positions, x);
   report("embedding", -1, x);
 }
@@ -137,10 +142,12 @@ void Transformer::initialize(uint64_t seed) {
     }
     double deviation = impl_->config.initializer_range;
     const auto& projections = impl_->residual_projections;
-    if (impl_->row.scaled_residual && std::find(projections.begin(), projections.end(), &p) != projections.end()) {
+    if (impl_->row.scaled_residual &&
+        std::find(projections.begin(), projections.end(), &p) != projections.end()) {
       deviation /= std::sqrt(2.0 * static_cast<double>(impl_->config.num_hidden_layers));
     }
-    for (int64_t i = 0; i < p.value.size(); ++i) p.value.f32()[i] = static_cast<float>(deviation * rng.normal());
+    for (int64_t i = 0; i < p.value.size(); ++i)
+      p.value.f32()[i] = static_cast<float>(deviation * rng.normal());
   }
 }
 

@@ -14,16 +14,18 @@ namespace llmtool {
 struct Transformer::Impl {
   explicit Impl(ModelConfig c);
 
-  /// Adds the parameters of a linear layer: weights first, so that they are neighbours in memory, then biases.
+  /// Adds the parameters of a linear layer: weights first, so that they are neighbours in memory, then
+  /// biases.
   Linear add_linear(const std::string& prefix, const std::vector<const char*>& names, int64_t in,
                     const std::vector<int64_t>& outs, bool bias);
   Norm add_norm(const std::string& name);
   Block add_block(int64_t layer);
 
-  // x (B, T, C) -> y through all layers; `inputs` receives the input of each layer where backward will need it.
+  // x (B, T, C) -> y through all layers; `inputs` receives the input of each layer where backward will need
+  // it.
   void embed_tokens(Exec& exec, const Sequences& s, std::span<const int32_t> ids, Tensor x) const;
-  void run_layers(Exec& exec, std::span<const int32_t> ids, int64_t B, int64_t T, std::span<KvCache* const> caches,
-                  Tensor last) const;
+  void run_layers(Exec& exec, std::span<const int32_t> ids, int64_t B, int64_t T,
+                  std::span<KvCache* const> caches, Tensor last) const;
   void logits_of(Exec& exec, Tensor hidden, Tensor logits, bool few_rows) const;
   LossSums head_loss(Exec& exec, Tensor hidden, std::span<const int32_t> targets, const LossOptions& options,
                      Tensor dhidden);

@@ -20,8 +20,19 @@ AttentionInput self_attention(const Block& block, const Sequences& s, const Rng&
   const int64_t width = qkv.cols(), D = block.head_dim;
   const float* q = qkv.f32();
   const float* k = q + block.heads * D;
-  return {s.B, s.T, s.T, block.heads, block.kv_heads, D, q, width, k, k + block.kv_heads * D, width,
-          1.0f / std::sqrt(static_cast<float>(D)), dropout_of(s, block.attention_dropout, rng, kAttentionStream)};
+  return {s.B,
+          s.T,
+          s.T,
+          block.heads,
+          block.kv_heads,
+          D,
+          q,
+          width,
+          k,
+          k + block.kv_heads * D,
+          width,
+          1.0f / std::sqrt(static_cast<float>(D)),
+          dropout_of(s, block.attention_dropout, rng, kAttentionStream)};
 }
 
 /// Appends the keys and values of qkv's rows to the caches.
@@ -37,7 +48,8 @@ void append(const Block& block, const Sequences& s, Tensor qkv) {
 }
 }  // namespace
 
-void Block::attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_rows, Tensor result, Tensor lse) const {
+void Block::attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_rows, Tensor result,
+                   Tensor lse) const {
   if (s.rope) {
     rope(exec, s.rope, qkv_rows.f32(), s.B * s.T, qkv_rows.cols(), heads + kv_heads);
   }
@@ -53,8 +65,8 @@ void Block::attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_ro
       values.push_back(cache.values);
       lengths.push_back(cache.past + 1);
     }
-    return attention_decode(exec, s.B, heads, kv_heads, head_dim, in.q, in.q_stride, keys.data(), values.data(),
-                            lengths.data(), in.scale, result.f32());
+    return attention_decode(exec, s.B, heads, kv_heads, head_dim, in.q, in.q_stride, keys.data(),
+                            values.data(), lengths.data(), in.scale, result.f32());
   }
   in.S = s.past[0].past + s.T;
   in.k = s.past[0].keys;
@@ -63,7 +75,8 @@ void Block::attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_ro
   attention(exec, in, result.f32(), nullptr);
 }
 
-void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y, BlockSaved* saved) const {
+void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y,
+                    BlockSaved* saved) const {
   ArenaScope scope(exec.scratch);
   const int64_t B = s.B, T = s.T, C = x.cols();
   Arena& kept = saved ? exec.saved : exec.scratch;

@@ -49,10 +49,12 @@ void Linear::backward(Exec& exec, Tensor x, Tensor dy, Tensor dx) {
     const int64_t out = parts_[end - 1].offset + parts_[end - 1].out - part.offset;
     const MatrixView d{dy.f32() + part.offset, out_, 1};
     if (dx) {
-      matmul(exec, rows, in_, out, d, {part.weight->value.f32(), in_, 1}, dx.f32(), in_, i == 0 ? Write::set : Write::add);
+      matmul(exec, rows, in_, out, d, {part.weight->value.f32(), in_, 1}, dx.f32(), in_,
+             i == 0 ? Write::set : Write::add);
     }
     if (part.weight->grad) {
-      matmul(exec, out, in_, rows, d.transposed(), {x.f32(), in_, 1}, part.weight->grad.f32(), in_, Write::add);
+      matmul(exec, out, in_, rows, d.transposed(), {x.f32(), in_, 1}, part.weight->grad.f32(), in_,
+             Write::add);
     }
     if (part.bias && part.bias->grad) add_column_sums(exec, d.data, rows, out, out_, part.bias->grad.f32());
   }

@@ -32,11 +32,13 @@ Param* ParamStore::add(std::string name, Shape shape, bool decay, bool transpose
 }
 
 void ParamStore::allocate() {
-  std::tie(value_block_, values_) = lay_out(params_, [](const Param&) { return true; }, &Param::value);
+  std::tie(value_block_, values_) = lay_out(
+      params_, [](const Param&) { return true; }, &Param::value);
 }
 
 void ParamStore::allocate_gradients() {
-  std::tie(gradient_block_, gradients_) = lay_out(params_, [](const Param& p) { return p.trainable; }, &Param::grad);
+  std::tie(gradient_block_, gradients_) = lay_out(
+      params_, [](const Param& p) { return p.trainable; }, &Param::grad);
 }
 
 Param* ParamStore::find(const std::string& name) {

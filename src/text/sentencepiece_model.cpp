@@ -26,11 +26,20 @@ class Message {
     wire = static_cast<uint32_t>(key & 7);
     if (key >> 3 == 0 || key >> 32 != 0) refuse("a field number that is none");
     switch (wire) {
-      case 0: number = varint(); break;
-      case 1: bytes = take(8); break;
-      case 2: bytes = take(varint()); break;
-      case 5: bytes = take(4); break;
-      default: refuse(cat("wire type ", wire));
+      case 0:
+        number = varint();
+        break;
+      case 1:
+        bytes = take(8);
+        break;
+      case 2:
+        bytes = take(varint());
+        break;
+      case 5:
+        bytes = take(4);
+        break;
+      default:
+        refuse(cat("wire type ", wire));
     }
     return true;
   }
@@ -120,20 +129,35 @@ void read_trainer(std::string_view bytes, const std::string& origin, SentencePie
         model.algorithm = static_cast<SentencePieceModel::Algorithm>(type);
         break;
       }
-      case 24: model.treat_whitespace_as_suffix = m.integer() != 0; break;
-      case 35: model.byte_fallback = m.integer() != 0; break;
-      case 40: model.unk_id = static_cast<int32_t>(m.integer()); break;
-      case 41: model.bos_id = static_cast<int32_t>(m.integer()); break;
-      case 42: model.eos_id = static_cast<int32_t>(m.integer()); break;
-      case 43: model.pad_id = static_cast<int32_t>(m.integer()); break;
-      case 44: model.unk_surface = m.text(); break;
-      default: break;
+      case 24:
+        model.treat_whitespace_as_suffix = m.integer() != 0;
+        break;
+      case 35:
+        model.byte_fallback = m.integer() != 0;
+        break;
+      case 40:
+        model.unk_id = static_cast<int32_t>(m.integer());
+        break;
+      case 41:
+        model.bos_id = static_cast<int32_t>(m.integer());
+        break;
+      case 42:
+        model.eos_id = static_cast<int32_t>(m.integer());
+        break;
+      case 43:
+        model.pad_id = static_cast<int32_t>(m.integer());
+        break;
+      case 44:
+        model.unk_surface = m.text();
+        break;
+      default:
+        break;
     }
   }
 }
 
-/// A character map is a double-array trie (Darts-clone) and a table of NUL-ended strings that its leaves point into.
-/// Every place that a search could step to must exist.
+/// A character map is a double-array trie (Darts-clone) and a table of NUL-ended strings that its leaves
+/// point into. Every place that a search could step to must exist.
 void check_character_map(std::string_view map, const std::string& origin) {
   const std::string where = origin + ": precompiled_charsmap";
   uint32_t trie_bytes = 0;
@@ -146,7 +170,9 @@ void check_character_map(std::string_view map, const std::string& origin) {
   std::memcpy(units.data(), map.data() + 4, trie_bytes);
   const std::string_view strings = map.substr(4 + trie_bytes);
   if (strings.empty() || strings.back() != '\0') throw Error(where + ": its strings do not end with NUL");
-  const auto offset = [&](size_t i) { return static_cast<size_t>((units[i] >> 10) << ((units[i] & (1U << 9)) >> 6)); };
+  const auto offset = [&](size_t i) {
+    return static_cast<size_t>((units[i] >> 10) << ((units[i] & (1U << 9)) >> 6));
+  };
   std::vector<bool> seen(units.size());
   std::vector<size_t> open = {0};
   while (!open.empty()) {
@@ -155,7 +181,8 @@ void check_character_map(std::string_view map, const std::string& origin) {
     const size_t base = node ^ offset(node);
     if ((base | 0xFF) >= units.size()) throw Error(where + ": its table leads out of itself");
     if ((units[node] >> 8) & 1) {
-      if ((units[base] & 0x7FFFFFFFU) >= strings.size()) throw Error(where + ": a leaf points behind the strings");
+      if ((units[base] & 0x7FFFFFFFU) >= strings.size())
+        throw Error(where + ": a leaf points behind the strings");
     }
     for (size_t c = 1; c < 256; ++c) {
       const size_t child = base ^ c;
@@ -176,10 +203,17 @@ void read_normalizer(std::string_view bytes, const std::string& origin, Sentence
           model.has_character_map = true;
         }
         break;
-      case 3: model.add_dummy_prefix = m.integer() != 0; break;
-      case 4: model.remove_extra_whitespaces = m.integer() != 0; break;
-      case 5: model.escape_whitespaces = m.integer() != 0; break;
-      default: break;
+      case 3:
+        model.add_dummy_prefix = m.integer() != 0;
+        break;
+      case 4:
+        model.remove_extra_whitespaces = m.integer() != 0;
+        break;
+      case 5:
+        model.escape_whitespaces = m.integer() != 0;
+        break;
+      default:
+        break;
     }
   }
 }
@@ -187,7 +221,8 @@ void read_normalizer(std::string_view bytes, const std::string& origin, Sentence
 void check_denormalizer(std::string_view bytes, const std::string& origin) {
   Message m(bytes, origin + ": denormalizer_spec");
   while (m.next()) {
-    if (m.field == 2 && !m.text().empty()) throw Error(origin + ": denormalizer_spec: character maps are not supported");
+    if (m.field == 2 && !m.text().empty())
+      throw Error(origin + ": denormalizer_spec: character maps are not supported");
   }
 }
 
@@ -196,18 +231,22 @@ void check_pieces(const SentencePieceModel& model, const std::string& origin) {
   size_t unknown = 0, bytes = 0;
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const auto& piece = model.pieces[id];
-    if (!seen.insert(piece.text).second) throw Error(cat(origin, ": piece ", id, ": \"", piece.text, "\" stands twice"));
+    if (!seen.insert(piece.text).second)
+      throw Error(cat(origin, ": piece ", id, ": \"", piece.text, "\" stands twice"));
     unknown += piece.type == SentencePieceModel::Type::unknown;
     if (piece.type != SentencePieceModel::Type::byte) continue;
     ++bytes;
     unsigned value = 0;
     char expected[8] = {};
-    if (std::sscanf(piece.text.c_str(), "<0x%2X>", &value) == 1) std::snprintf(expected, sizeof expected, "<0x%02X>", value);
-    if (piece.text != expected) throw Error(cat(origin, ": piece ", id, ": \"", piece.text, "\" is no byte piece"));
+    if (std::sscanf(piece.text.c_str(), "<0x%2X>", &value) == 1)
+      std::snprintf(expected, sizeof expected, "<0x%02X>", value);
+    if (piece.text != expected)
+      throw Error(cat(origin, ": piece ", id, ": \"", piece.text, "\" is no byte piece"));
   }
   if (model.pieces.empty()) throw Error(origin + ": expected pieces, found none");
   if (unknown != 1) throw Error(cat(origin, ": expected one unknown piece, found ", unknown));
-  if (model.byte_fallback && bytes != 256) throw Error(cat(origin, ": expected 256 byte pieces, found ", bytes));
+  if (model.byte_fallback && bytes != 256)
+    throw Error(cat(origin, ": expected 256 byte pieces, found ", bytes));
   if (!model.byte_fallback && bytes != 0) throw Error(cat(origin, ": byte pieces without byte_fallback"));
 }
 }  // namespace
@@ -221,10 +260,17 @@ SentencePieceModel read_sentencepiece_model(std::string_view bytes, const std::s
         if (model.pieces.size() == kMaxPieces) m.refuse(cat("more than ", kMaxPieces, " pieces"));
         model.pieces.push_back(read_piece(m.text(), cat(origin, ": piece ", model.pieces.size())));
         break;
-      case 2: read_trainer(m.text(), origin, model); break;
-      case 3: read_normalizer(m.text(), origin, model); break;
-      case 5: check_denormalizer(m.text(), origin); break;
-      default: break;
+      case 2:
+        read_trainer(m.text(), origin, model);
+        break;
+      case 3:
+        read_normalizer(m.text(), origin, model);
+        break;
+      case 5:
+        check_denormalizer(m.text(), origin);
+        break;
+      default:
+        break;
     }
   }
   check_pieces(model, origin);

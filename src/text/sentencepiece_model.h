@@ -28,8 +28,9 @@ struct SentencePieceModel {
   bool has_character_map = false;
 };
 
-/// Throws Error, opening with `origin`, on what is malformed and on what libsentencepiece is known not to survive: huge
-/// pieces, NUL or broken UTF-8 in one, duplicates, odd byte pieces, character maps that lead out of their table.
+/// Throws Error, opening with `origin`, on what is malformed and on what libsentencepiece is known not to
+/// survive: huge pieces, NUL or broken UTF-8 in one, duplicates, odd byte pieces, character maps that lead
+/// out of their table.
 SentencePieceModel read_sentencepiece_model(std::string_view bytes, const std::string& origin);
 
 }  // namespace llmtool

@@ -19,14 +19,19 @@ std::span<const std::byte> as_bytes(const std::string& text) {
 }
 }  // namespace
 
-SentencePieceTokenizer::SentencePieceTokenizer(std::string bytes, const std::string& origin, std::string settings)
-    : bytes_(std::move(bytes)), settings_(std::move(settings)), model_(read_sentencepiece_model(bytes_, origin)),
-      hash_(hash64(as_bytes(bytes_))), adds_bos_(bos_id() >= 0) {
+SentencePieceTokenizer::SentencePieceTokenizer(std::string bytes, const std::string& origin,
+                                               std::string settings)
+    : bytes_(std::move(bytes)),
+      settings_(std::move(settings)),
+      model_(read_sentencepiece_model(bytes_, origin)),
+      hash_(hash64(as_bytes(bytes_))),
+      adds_bos_(bos_id() >= 0) {
   const auto status = processor_.LoadFromSerializedProto(bytes_);
   if (!status.ok()) throw Error(cat(origin, ": ", status.message()));
   if (!settings_.empty()) {
     const nlohmann::json json = parse_json(settings_, origin + ": tokenizer_config.json");
-    adds_bos_ = JsonObject(json, "tokenizer_config.json").boolean("add_bos_token", adds_bos_) && bos_id() >= 0;
+    adds_bos_ =
+        JsonObject(json, "tokenizer_config.json").boolean("add_bos_token", adds_bos_) && bos_id() >= 0;
   }
   for (size_t id = 0; id < model_.pieces.size(); ++id) {
     if (model_.pieces[id].text == "\n" && model_.pieces[id].type == Type::user_defined) {
@@ -88,10 +93,14 @@ std::vector<TokenId> SentencePieceTokenizer::encode_rest(std::string_view text) 
 std::string SentencePieceTokenizer::surface(TokenId id, bool at_start) const {
   const auto& piece = at(id);
   switch (piece.type) {
-    case Type::control: return "";
-    case Type::unknown: return model_.unk_surface;
-    case Type::byte: return std::string(1, static_cast<char>(std::stoi(piece.text.substr(3, 2), nullptr, 16)));
-    default: break;
+    case Type::control:
+      return "";
+    case Type::unknown:
+      return model_.unk_surface;
+    case Type::byte:
+      return std::string(1, static_cast<char>(std::stoi(piece.text.substr(3, 2), nullptr, 16)));
+    default:
+      break;
   }
   std::string_view rest = piece.text;
   if (at_start && (model_.add_dummy_prefix || model_.remove_extra_whitespaces) && rest.starts_with(kSpace)) {
@@ -113,11 +122,12 @@ void SentencePieceTokenizer::save(const fs::path& folder) const {
   const std::string json = tokenizer_json(model_);
   if (!json.empty()) write_file(folder / "tokenizer.json", json);
   if (!settings_.empty()) return write_file(folder / "tokenizer_config.json", settings_);
-  nlohmann::ordered_json settings = {{"tokenizer_class", json.empty() ? "LlamaTokenizer" : "PreTrainedTokenizerFast"},
-                                     {"add_bos_token", adds_bos_},
-                                     {"add_eos_token", false},
-                                     {"clean_up_tokenization_spaces", false},
-                                     {"model_max_length", 1000000000}};
+  nlohmann::ordered_json settings = {
+      {"tokenizer_class", json.empty() ? "LlamaTokenizer" : "PreTrainedTokenizerFast"},
+      {"add_bos_token", adds_bos_},
+      {"add_eos_token", false},
+      {"clean_up_tokenization_spaces", false},
+      {"model_max_length", 1000000000}};
   const auto name = [&](const char* key, TokenId id) {
     if (id >= 0) settings[key] = piece(id);
   };
@@ -133,7 +143,8 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& path) {
   if (fs::is_directory(path)) {
     file = path / "tokenizer.model";
     if (!fs::exists(file)) {
-      if (fs::exists(path / "model" / "tokenizer.model")) return load_tokenizer(path / "model");  // a run folder
+      if (fs::exists(path / "model" / "tokenizer.model"))
+        return load_tokenizer(path / "model");  // a run folder
       throw UsageError(cat(path.string(), ": expected tokenizer.model in it, found none"));
     }
   }

@@ -45,8 +45,8 @@ class SentencePieceTokenizer : public Tokenizer {
   TokenId newline_ = -1;  // the piece of its own that a line break has; -1: none
 };
 
-/// tokenizer.json (the format of the Hugging Face tokenizers library) that gives the same ids; "" where there is none:
-/// models with a character map, and word models, whose runs of unknown words it cannot join.
+/// tokenizer.json (the format of the Hugging Face tokenizers library) that gives the same ids; "" where there
+/// is none: models with a character map, and word models, whose runs of unknown words it cannot join.
 std::string tokenizer_json(const SentencePieceModel& model);
 
 }  // namespace llmtool

@@ -22,7 +22,8 @@ Json vocabulary(const SentencePieceModel& model) {
   return vocab;
 }
 
-/// Every way to join two pieces to a third, the best score first: what SentencePiece does by scores, as rules.
+/// Every way to join two pieces to a third, the best score first: what SentencePiece does by scores, as
+/// rules.
 Json merges(const SentencePieceModel& model) {
   std::unordered_map<std::string_view, size_t> ids;
   for (size_t id = 0; id < model.pieces.size(); ++id) {
@@ -47,7 +48,8 @@ Json merges(const SentencePieceModel& model) {
     return std::tuple(-a.score, a.whole, a.left, a.right) < std::tuple(-b.score, b.whole, b.left, b.right);
   });
   Json list = Json::array();
-  for (const Rule& rule : rules) list.push_back({model.pieces[rule.left].text, model.pieces[rule.right].text});
+  for (const Rule& rule : rules)
+    list.push_back({model.pieces[rule.left].text, model.pieces[rule.right].text});
   return list;
 }
 
@@ -55,7 +57,10 @@ Json algorithm_json(const SentencePieceModel& model) {
   if (model.algorithm == Algorithm::unigram) {
     Json vocab = Json::array();
     for (const auto& piece : model.pieces) vocab.push_back({piece.text, piece.score});
-    return {{"type", "Unigram"}, {"unk_id", model.unk_id}, {"vocab", vocab}, {"byte_fallback", model.byte_fallback}};
+    return {{"type", "Unigram"},
+            {"unk_id", model.unk_id},
+            {"vocab", vocab},
+            {"byte_fallback", model.byte_fallback}};
   }
   // A character model is one of pairs without any rule.
   return {{"type", "BPE"},
@@ -76,8 +81,13 @@ Json added_tokens(const SentencePieceModel& model) {
     const auto& piece = model.pieces[id];
     const bool special = piece.type == Type::control || piece.type == Type::unknown;
     if (!special && piece.type != Type::user_defined) continue;
-    list.push_back({{"id", id}, {"content", piece.text}, {"single_word", false}, {"lstrip", false},
-                    {"rstrip", false}, {"normalized", false}, {"special", special}});
+    list.push_back({{"id", id},
+                    {"content", piece.text},
+                    {"single_word", false},
+                    {"lstrip", false},
+                    {"rstrip", false},
+                    {"normalized", false},
+                    {"special", special}});
   }
   return list;
 }

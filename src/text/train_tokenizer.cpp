@@ -17,7 +17,9 @@ constexpr std::string_view kReserved = "\xE2\x96\x85";  // U+2585 marks unknown 
 /// Cuts the corpus into what SentencePiece calls sentences.
 class Sentences : public sentencepiece::SentenceIterator {
  public:
-  Sentences(const TextSource& source, TokenizerTrainingResult& result) : source_(source), result_(result) { Next(); }
+  Sentences(const TextSource& source, TokenizerTrainingResult& result) : source_(source), result_(result) {
+    Next();
+  }
 
   bool done() const override { return done_; }
   const std::string& value() const override { return value_; }
@@ -43,7 +45,8 @@ class Sentences : public sentencepiece::SentenceIterator {
   }
 
  private:
-  /// Line breaks, tabs and the trainer's own mark never stand inside a sentence: it would drop the whole line.
+  /// Line breaks, tabs and the trainer's own mark never stand inside a sentence: it would drop the whole
+  /// line.
   size_t next_end() {
     size_t end = std::min({rest_.find('\n'), rest_.find('\t'), rest_.find(kReserved), rest_.size()});
     if (end <= kMaxLine) return end;
@@ -81,11 +84,14 @@ std::string comma_separated(const std::vector<std::string>& items) {
 void check(const TokenizerTraining& s) {
   const bool whole = s.model_type == "char" && s.vocab_size == 0;
   if (!whole && s.vocab_size < 8) {
-    throw UsageError(cat("vocab_size: expected at least 8 (0, every character, for char only), found ", s.vocab_size));
+    throw UsageError(
+        cat("vocab_size: expected at least 8 (0, every character, for char only), found ", s.vocab_size));
   }
-  if (s.vocab_size > int64_t{1} << 22) throw UsageError(cat("vocab_size: expected at most 4194304, found ", s.vocab_size));
+  if (s.vocab_size > int64_t{1} << 22)
+    throw UsageError(cat("vocab_size: expected at most 4194304, found ", s.vocab_size));
   if (!(s.character_coverage > 0 && s.character_coverage <= 1)) {
-    throw UsageError(cat("character_coverage: expected a number above 0 and at most 1, found ", s.character_coverage));
+    throw UsageError(
+        cat("character_coverage: expected a number above 0 and at most 1, found ", s.character_coverage));
   }
   for (const std::string& symbol : s.user_symbols) {
     if (symbol.empty() || symbol.size() > 256) throw UsageError("user_symbols: expected 1 to 256 bytes each");
@@ -101,8 +107,10 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
   std::vector<std::string> symbols = {"\n"};
   symbols.insert(symbols.end(), s.user_symbols.begin(), s.user_symbols.end());
   if (bytes && s.vocab_size < 256 + 2 + static_cast<int64_t>(symbols.size()) + 8) {
-    throw UsageError(cat("vocab_size: expected at least ", 266 + symbols.size(), " with byte_fallback (256 of them are "
-                         "the bytes), found ", s.vocab_size, "; take more or set byte_fallback to false"));
+    throw UsageError(cat("vocab_size: expected at least ", 266 + symbols.size(),
+                         " with byte_fallback (256 of them are "
+                         "the bytes), found ",
+                         s.vocab_size, "; take more or set byte_fallback to false"));
   }
   const bool all_characters = s.model_type == "char" && s.vocab_size == 0;
   const double coverage = s.model_type == "char" ? 1.0 : s.character_coverage;
@@ -124,7 +132,8 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
       {"max_sentence_length", std::to_string(2 * kMaxLine)},
       {"input_sentence_size", std::to_string(s.max_lines)},
       {"shuffle_input_sentence", "true"},
-      {"num_threads", "16"},  // sums are cut into this many parts: fixed, as they decide the scores' last bits
+      {"num_threads",
+       "16"},  // sums are cut into this many parts: fixed, as they decide the scores' last bits
       {"minloglevel", "2"}};
   sentencepiece::SetRandomGeneratorSeed(static_cast<unsigned>(s.seed));
   Sentences sentences(source, result);
@@ -133,7 +142,8 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
   if (!status.ok()) throw Error(cat("[tokenizer] ", status.message()));
   // A tab may not stand in a sentence, so it is never learnt: a piece {piece: "\t", type: user defined} more.
   if (sentences.saw_tab() && !bytes) result.model += std::string("\x0A\x05\x0A\x01\t\x18\x04", 7);
-  result.vocab_size = static_cast<int64_t>(read_sentencepiece_model(result.model, "the new model").pieces.size());
+  result.vocab_size =
+      static_cast<int64_t>(read_sentencepiece_model(result.model, "the new model").pieces.size());
   return result;
 }
 

@@ -6,14 +6,17 @@
 
 namespace llmtool {
 
-/// The length of the well-formed character (Unicode 15, table 3-7) that `text` starts with; 0 where there is none.
-/// `incomplete` is set when the bytes end within a character that could still become well-formed.
+/// The length of the well-formed character (Unicode 15, table 3-7) that `text` starts with; 0 where there is
+/// none. `incomplete` is set when the bytes end within a character that could still become well-formed.
 inline int utf8_length(std::string_view text, bool* incomplete = nullptr) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
   if (text.empty()) return 0;
   const uint8_t first = byte(0);
   if (first < 0x80) return 1;
-  const int length = first >= 0xC2 && first < 0xE0 ? 2 : (first & 0xF0) == 0xE0 ? 3 : first >= 0xF0 && first < 0xF5 ? 4 : 0;
+  const int length = first >= 0xC2 && first < 0xE0   ? 2
+                     : (first & 0xF0) == 0xE0        ? 3
+                     : first >= 0xF0 && first < 0xF5 ? 4
+                                                     : 0;
   if (length == 0) return 0;
   for (size_t i = 1; i < static_cast<size_t>(length); ++i) {
     if (i >= text.size()) {
@@ -21,7 +24,7 @@ inline int utf8_length(std::string_view text, bool* incomplete = nullptr) {
       return 0;
     }
     uint8_t low = 0x80, high = 0xBF;
-    if (i == 1 && first == 0xE0) low = 0xA0;  // overlong
+    if (i == 1 && first == 0xE0) low = 0xA0;   // overlong
     if (i == 1 && first == 0xED) high = 0x9F;  // surrogates
     if (i == 1 && first == 0xF0) low = 0x90;
     if (i == 1 && first == 0xF4) high = 0x8F;

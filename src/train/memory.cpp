@@ -68,7 +68,8 @@ size_t resident_bytes() { return proc_value("/proc/self/status", "VmRSS").value_
 size_t peak_resident_bytes() { return proc_value("/proc/self/status", "VmHWM").value_or(0); }
 
 size_t available_bytes() {
-  const size_t free = proc_value("/proc/meminfo", "MemAvailable").value_or(std::numeric_limits<size_t>::max());
+  const size_t free =
+      proc_value("/proc/meminfo", "MemAvailable").value_or(std::numeric_limits<size_t>::max());
   return std::min(free, cgroup_bytes_left());
 }
 

@@ -10,7 +10,9 @@
 namespace llmtool {
 
 AdamW::AdamW(ParamStore& params, AdamWConfig config)
-    : params_(params), config_(config), first_(static_cast<size_t>(params.trainable_count()) * sizeof(float)),
+    : params_(params),
+      config_(config),
+      first_(static_cast<size_t>(params.trainable_count()) * sizeof(float)),
       second_(static_cast<size_t>(params.trainable_count()) * sizeof(float)) {}
 
 template <class Visit>
@@ -28,8 +30,9 @@ void AdamW::each(Visit visit) const {
 void AdamW::step(Exec& exec, double learning_rate, double gradient_scale) {
   ++steps_;
   each([&](const Param& p, float* m, float* v) {
-    const AdamWStep s{learning_rate, config_.beta1, config_.beta2, config_.eps, p.decay ? config_.weight_decay : 0.0,
-                      gradient_scale, steps_};
+    const AdamWStep s{
+        learning_rate,  config_.beta1, config_.beta2, config_.eps, p.decay ? config_.weight_decay : 0.0,
+        gradient_scale, steps_};
     adamw(exec, s, p.value.f32(), p.grad.f32(), m, v, p.value.size());
   });
 }

@@ -11,18 +11,20 @@ void visit_tokenizer(ConfigVisitor& v, TokenizerConfig& c) {
   v.string("path", c.path, "tokenizer folder or file; empty: train one on the training text");
   v.choice("model_type", c.training.model_type, {"unigram", "bpe", "word", "char"}, "of the one to train");
   v.integer("vocab_size", c.training.vocab_size, {0, 1 << 22}, "0: every character (char only)");
-  v.number("character_coverage", c.training.character_coverage, {0, 1}, "share of characters that get a piece");
+  v.number("character_coverage", c.training.character_coverage, {0, 1},
+           "share of characters that get a piece");
   v.boolean("byte_fallback", c.training.byte_fallback, "characters without a piece become bytes");
   v.strings("user_symbols", c.training.user_symbols, "texts that always are one piece");
   v.integer("max_lines", c.training.max_lines, {0}, "lines sampled from a larger corpus; 0: all");
 }
 
 void visit_data(ConfigVisitor& v, DataConfig& c) {
-  v.objects("train", c.train.size(), "sources of training text", [&](size_t n) { c.train.resize(n); },
-            [&](ConfigVisitor& s, size_t i) {
-              s.string("path", c.train[i].path, "file, folder or glob: text or token shards (.bin)");
-              s.number("weight", c.train[i].weight, {0, 1e9}, "share of the samples; 0 for all: as they come");
-            });
+  v.objects(
+      "train", c.train.size(), "sources of training text", [&](size_t n) { c.train.resize(n); },
+      [&](ConfigVisitor& s, size_t i) {
+        s.string("path", c.train[i].path, "file, folder or glob: text or token shards (.bin)");
+        s.number("weight", c.train[i].weight, {0, 1e9}, "share of the samples; 0 for all: as they come");
+      });
   v.strings("validation", c.validation, "validation text or shards; empty: held out from the training data");
   v.number("validation_fraction", c.validation_fraction, {0, 0.9}, "held out by document");
   v.string("field", c.field, "field of the rows of .jsonl files");
@@ -47,7 +49,8 @@ void visit_training(ConfigVisitor& v, TrainingConfig& c) {
   v.number("adam_epsilon", c.adam.eps, {0, 1}, "added to the root");
   v.number("max_grad_norm", c.max_grad_norm, {0, 1e9}, "longer gradients are shortened to it; 0: never");
   v.number("z_loss", c.z_loss, {0, 1}, "weight of log(Z)^2 in the loss");
-  v.boolean("gradient_checkpointing", c.gradient_checkpointing, "recompute layers in backward: less memory, slower");
+  v.boolean("gradient_checkpointing", c.gradient_checkpointing,
+            "recompute layers in backward: less memory, slower");
   v.integer("save_steps", c.save_steps, {0}, "steps between checkpoints; 0: only at the end");
   v.integer("save_total_limit", c.save_total_limit, {2, 1 << 20}, "checkpoints that are kept");
   v.choice("save_dtype", c.save_dtype, {"float32", "bfloat16"}, "of the weights in model/");
@@ -58,7 +61,8 @@ void visit_training(ConfigVisitor& v, TrainingConfig& c) {
 void visit_evaluation(ConfigVisitor& v, EvaluationConfig& c) {
   v.integer("steps", c.steps, {0}, "between evaluations; 0: only at the end");
   v.integer("max_windows", c.max_windows, {0}, "sequences of the validation split; 0: all");
-  v.integer("early_stopping_patience", c.early_stopping_patience, {0}, "evaluations without a better loss; 0: never");
+  v.integer("early_stopping_patience", c.early_stopping_patience, {0},
+            "evaluations without a better loss; 0: never");
   v.number("early_stopping_threshold", c.early_stopping_threshold, {0, 1e3}, "by how much better");
 }
 
@@ -72,8 +76,10 @@ void visit_sample(ConfigVisitor& v, SampleConfig& c) {
 }  // namespace
 
 void PretrainConfig::visit(ConfigVisitor& v) {
-  v.section("model", "architecture, with the family's Hugging Face keys", [&](ConfigVisitor& s) { model.visit(s); });
-  v.section("tokenizer", "what turns text into ids", [&](ConfigVisitor& s) { visit_tokenizer(s, tokenizer); });
+  v.section("model", "architecture, with the family's Hugging Face keys",
+            [&](ConfigVisitor& s) { model.visit(s); });
+  v.section("tokenizer", "what turns text into ids",
+            [&](ConfigVisitor& s) { visit_tokenizer(s, tokenizer); });
   v.section("data", "what is learnt", [&](ConfigVisitor& s) { visit_data(s, data); });
   v.section("training", "how it is learnt", [&](ConfigVisitor& s) { visit_training(s, training); });
   v.section("evaluation", "what is measured", [&](ConfigVisitor& s) { visit_evaluation(s, evaluation); });
@@ -83,14 +89,16 @@ void PretrainConfig::visit(ConfigVisitor& v) {
 void PretrainConfig::check() const {
   const Schedule& s = training.schedule;
   const auto at_most = [](const char* key, auto value, const char* other, auto limit) {
-    if (value > limit) throw UsageError(cat(key, ": expected at most ", other, " = ", limit, ", found ", value));
+    if (value > limit)
+      throw UsageError(cat(key, ": expected at most ", other, " = ", limit, ", found ", value));
   };
   at_most("training.warmup_steps", s.warmup_steps, "training.max_steps", s.max_steps);
   at_most("training.decay_steps", s.decay_steps, "training.max_steps", s.max_steps);
   if (s.type != "constant") {
     at_most("training.min_learning_rate", s.min_learning_rate, "training.learning_rate", s.learning_rate);
   }
-  at_most("training.sequence_length", training.sequence_length, "the model's context", model.max_position_embeddings);
+  at_most("training.sequence_length", training.sequence_length, "the model's context",
+          model.max_position_embeddings);
   if (data.train.empty()) throw UsageError("data.train: expected at least one source (or --data PATH)");
   size_t weighted = 0;
   for (const DataSource& source : data.train) weighted += source.weight > 0;

@@ -45,13 +45,15 @@ std::string cache_name(const DataConfig& data, const std::string& path, const To
   CorpusCounts counts;
   std::string identity = cat(hex(tokenizer.hash()), " ", data.field, " ", data.input_format);
   for (const std::string& file : list_inputs(corpus_of(data, {path}), counts)) {
-    identity += cat("\n", file, " ", fs::file_size(file), " ", fs::last_write_time(file).time_since_epoch().count());
+    identity +=
+        cat("\n", file, " ", fs::file_size(file), " ", fs::last_write_time(file).time_since_epoch().count());
   }
   return hex(hash64(std::as_bytes(std::span(identity)))) + ".bin";
 }
 
-std::shared_ptr<const TokenShard> encode_source(ThreadPool& pool, const DataConfig& data, const std::string& path,
-                                                const Tokenizer& tokenizer, const fs::path& work) {
+std::shared_ptr<const TokenShard> encode_source(ThreadPool& pool, const DataConfig& data,
+                                                const std::string& path, const Tokenizer& tokenizer,
+                                                const fs::path& work) {
   if (path == "-") throw UsageError("data: standard input cannot be read twice; save it to a file first");
   const fs::path shard = work / "data" / cache_name(data, path, tokenizer);
   if (!fs::exists(shard)) {
@@ -66,13 +68,14 @@ std::shared_ptr<const TokenShard> encode_source(ThreadPool& pool, const DataConf
           pending = ends;
           documents += ends;
           writer.write(ids);
-          show_progress(cat("encoding ", path, ": ", human_count(static_cast<double>(writer.count())), " tokens"));
+          show_progress(
+              cat("encoding ", path, ": ", human_count(static_cast<double>(writer.count())), " tokens"));
         });
     writer.finish();
     show_progress("");
     if (const std::string repairs = counts.repairs(); !repairs.empty()) warn(cat(path, ": ", repairs));
-    info(cat("encoded ", path, ": ", human_bytes(static_cast<double>(counts.bytes)), ", ", documents, " documents, ",
-             human_count(static_cast<double>(writer.count())), " tokens"));
+    info(cat("encoded ", path, ": ", human_bytes(static_cast<double>(counts.bytes)), ", ", documents,
+             " documents, ", human_count(static_cast<double>(writer.count())), " tokens"));
   }
   return std::make_shared<TokenShard>(shard);
 }
@@ -84,10 +87,11 @@ class Preparation {
     data_.tokenizer = find_or_train_tokenizer(config, work);
     vocab_ = config.model.vocab_size;
     if (vocab_ == 0 && data_.tokenizer) vocab_ = data_.tokenizer->vocab_size();
-    if (vocab_ == 0) throw UsageError("model.vocab_size: expected at least 1 where no tokenizer says it, found 0");
+    if (vocab_ == 0)
+      throw UsageError("model.vocab_size: expected at least 1 where no tokenizer says it, found 0");
     if (data_.tokenizer && vocab_ < data_.tokenizer->vocab_size()) {
-      throw UsageError(cat("model.vocab_size: expected at least the tokenizer's ", data_.tokenizer->vocab_size(),
-                           ", found ", vocab_));
+      throw UsageError(cat("model.vocab_size: expected at least the tokenizer's ",
+                           data_.tokenizer->vocab_size(), ", found ", vocab_));
     }
   }
 
@@ -98,8 +102,8 @@ class Preparation {
       entry.weight = source.weight;
       for (const auto& shard : open(source.path)) {
         if (hold_out) {
-          split_by_document(shard, config_.data.validation_fraction, static_cast<uint64_t>(config_.training.seed),
-                            entry.stream, data_.validation);
+          split_by_document(shard, config_.data.validation_fraction,
+                            static_cast<uint64_t>(config_.training.seed), entry.stream, data_.validation);
         } else {
           entry.stream.add(shard, 0, shard->size());
         }
@@ -120,7 +124,8 @@ class Preparation {
     CorpusCounts counts;
     std::vector<std::string> files = {path};
     if (!fs::exists(path)) files = list_inputs(corpus_of(config_.data, {path}), counts);
-    const bool ready = std::all_of(files.begin(), files.end(), [](const auto& f) { return TokenShard::looks_like_one(f); });
+    const bool ready =
+        std::all_of(files.begin(), files.end(), [](const auto& f) { return TokenShard::looks_like_one(f); });
     if (ready) {
       for (const std::string& file : files) shards.push_back(std::make_shared<TokenShard>(file));
     } else {
@@ -133,8 +138,8 @@ class Preparation {
   void check(const TokenShard& shard) const {
     const std::string name = shard.path().string();
     if (data_.tokenizer && shard.tokenizer_hash() && *shard.tokenizer_hash() != data_.tokenizer->hash()) {
-      throw Error(cat(name, ": was made with another tokenizer (hash ", hex(*shard.tokenizer_hash()), ", expected ",
-                      hex(data_.tokenizer->hash()), ")"));
+      throw Error(cat(name, ": was made with another tokenizer (hash ", hex(*shard.tokenizer_hash()),
+                      ", expected ", hex(data_.tokenizer->hash()), ")"));
     }
     if (const TokenId largest = shard.largest(); largest >= vocab_) {
       throw Error(cat(name, ": expected ids below the vocabulary's ", vocab_, ", found ", largest));

@@ -36,18 +36,20 @@ void PretrainRun::save_model(const fs::path& folder, DType stored) const {
 
 void PretrainRun::save() {
   if (saved_step_ == state_.step) return;
-  saved_path_ = folder_.save_checkpoint(state_.step, config_.training.save_total_limit, [&](const fs::path& place) {
-    save_model(place / "model", DType::f32);
-    optimizer_->save(place / "optimizer.safetensors");
-    nlohmann::ordered_json state = {{"step", state_.step},
-                                    {"optimizer_steps", optimizer_->steps()},
-                                    {"next_sample", state_.step * config_.training.batch_size * config_.training.gradient_accumulation_steps},
-                                    {"seed", config_.training.seed},
-                                    {"evaluations_without_gain", state_.evaluations_without_gain},
-                                    {"seconds", elapsed()}};
-    if (std::isfinite(state_.best_val_loss)) state["best_val_loss"] = state_.best_val_loss;
-    write_file(place / "trainer_state.json", state.dump(2) + "\n");
-  });
+  saved_path_ =
+      folder_.save_checkpoint(state_.step, config_.training.save_total_limit, [&](const fs::path& place) {
+        save_model(place / "model", DType::f32);
+        optimizer_->save(place / "optimizer.safetensors");
+        nlohmann::ordered_json state = {{"step", state_.step},
+                                        {"optimizer_steps", optimizer_->steps()},
+                                        {"next_sample", state_.step * config_.training.batch_size *
+                                                            config_.training.gradient_accumulation_steps},
+                                        {"seed", config_.training.seed},
+                                        {"evaluations_without_gain", state_.evaluations_without_gain},
+                                        {"seconds", elapsed()}};
+        if (std::isfinite(state_.best_val_loss)) state["best_val_loss"] = state_.best_val_loss;
+        write_file(place / "trainer_state.json", state.dump(2) + "\n");
+      });
   saved_step_ = state_.step;
 }
 
@@ -90,7 +92,8 @@ void PretrainRun::update_report() {
   RunReport report;
   report.title = "llmtool pretrain: " + folder_.path().filename().string();
   const auto human = [](double n) { return human_count(n); };
-  report.summary = {{"model", cat(config_.model.model_type, ", ", human(static_cast<double>(model_->params().count())), " parameters")},
+  report.summary = {{"model", cat(config_.model.model_type, ", ",
+                                  human(static_cast<double>(model_->params().count())), " parameters")},
                     {"step", cat(state_.step, " of ", config_.training.schedule.max_steps)},
                     {"tokens seen", human(static_cast<double>(state_.step * step_tokens()))},
                     {"training loss", fixed(loss_, 4)},

@@ -27,19 +27,25 @@ void PretrainRun::train_one_step() {
   for (int64_t micro = 0; micro < t.gradient_accumulation_steps; ++micro) {
     for (int64_t b = 0; b < t.batch_size; ++b) {
       const auto at = static_cast<size_t>(b * t.sequence_length);
-      windows_->sample(first_sample + static_cast<uint64_t>(micro * t.batch_size + b), &inputs_[at], &targets_[at]);
+      windows_->sample(first_sample + static_cast<uint64_t>(micro * t.batch_size + b), &inputs_[at],
+                       &targets_[at]);
     }
-    exec_->rng = Rng(static_cast<uint64_t>(t.seed)).split(static_cast<uint64_t>(state_.step)).split(static_cast<uint64_t>(micro));
-    const LossSums more = model_->train_step(*exec_, inputs_, targets_, t.batch_size, options, t.gradient_checkpointing);
+    exec_->rng = Rng(static_cast<uint64_t>(t.seed))
+                     .split(static_cast<uint64_t>(state_.step))
+                     .split(static_cast<uint64_t>(micro));
+    const LossSums more =
+        model_->train_step(*exec_, inputs_, targets_, t.batch_size, options, t.gradient_checkpointing);
     sums.loss += more.loss;
     sums.count += more.count;
   }
   loss_ = sums.loss / static_cast<double>(sums.count);
   const double norm = gradient_norm(*exec_, model_->params());
   if (!std::isfinite(loss_) || !std::isfinite(norm)) {
-    throw Error(cat("step ", state_.step + 1, ": the loss is ", loss_, " and the gradient norm ", norm, " (samples ",
-                    first_sample, " to ", first_sample + per_step - 1, " of the run); nothing was updated. Last good checkpoint: ",
-                    saved_path_.empty() ? "none" : saved_path_.string(), ". Try a lower training.learning_rate"));
+    throw Error(cat("step ", state_.step + 1, ": the loss is ", loss_, " and the gradient norm ", norm,
+                    " (samples ", first_sample, " to ", first_sample + per_step - 1,
+                    " of the run); nothing was updated. Last good checkpoint: ",
+                    saved_path_.empty() ? "none" : saved_path_.string(),
+                    ". Try a lower training.learning_rate"));
   }
   const double rate = t.schedule.at(state_.step);
   optimizer_->step(*exec_, rate, t.max_grad_norm > 0 ? std::min(1.0, t.max_grad_norm / (norm + 1e-6)) : 1.0);
@@ -47,8 +53,12 @@ void PretrainRun::train_one_step() {
   const double seconds = std::max(1e-9, elapsed() - began);
   const double speed = static_cast<double>(step_tokens()) / seconds;
   speed_ = speed_ == 0 ? speed : 0.9 * speed_ + 0.1 * speed;
-  folder_.append_metrics({{"step", state_.step}, {"loss", loss_}, {"learning_rate", rate}, {"grad_norm", norm},
-                          {"tokens_per_second", speed}, {"seconds", elapsed()}});
+  folder_.append_metrics({{"step", state_.step},
+                          {"loss", loss_},
+                          {"learning_rate", rate},
+                          {"grad_norm", norm},
+                          {"tokens_per_second", speed},
+                          {"seconds", elapsed()}});
   show_state(loss_, speed_);
 }
 
@@ -69,7 +79,8 @@ void PretrainRun::evaluate() {
       std::copy(window.begin() + 1, window.end(), targets_.begin() + b * T);
     }
     const auto count = static_cast<size_t>(n * T);
-    const LossSums more = model_->evaluate(*exec_, std::span(inputs_).first(count), std::span(targets_).first(count), n);
+    const LossSums more =
+        model_->evaluate(*exec_, std::span(inputs_).first(count), std::span(targets_).first(count), n);
     sums.loss += more.loss;
     sums.count += more.count;
     for (size_t i = 0; i < count && !bytes_of_.empty(); ++i) {
@@ -78,13 +89,16 @@ void PretrainRun::evaluate() {
     }
   }
   val_loss_ = sums.loss / static_cast<double>(sums.count);
-  nlohmann::ordered_json row = {{"step", state_.step}, {"val_loss", val_loss_}, {"val_perplexity", std::exp(val_loss_)}};
-  row["val_bits_per_byte"] = bytes > 0 ? nlohmann::ordered_json(sums.loss / std::log(2.0) / static_cast<double>(bytes))
-                                       : nlohmann::ordered_json(nullptr);
+  nlohmann::ordered_json row = {
+      {"step", state_.step}, {"val_loss", val_loss_}, {"val_perplexity", std::exp(val_loss_)}};
+  row["val_bits_per_byte"] =
+      bytes > 0 ? nlohmann::ordered_json(sums.loss / std::log(2.0) / static_cast<double>(bytes))
+                : nlohmann::ordered_json(nullptr);
   folder_.append_metrics(row);
   std::ostringstream line;
   line.precision(4);
-  line << "step " << state_.step << ": validation loss " << val_loss_ << ", perplexity " << std::exp(val_loss_);
+  line << "step " << state_.step << ": validation loss " << val_loss_ << ", perplexity "
+       << std::exp(val_loss_);
   if (bytes > 0) line << ", " << sums.loss / std::log(2.0) / static_cast<double>(bytes) << " bits per byte";
   info(line.str());
   const bool better = val_loss_ < state_.best_val_loss - config_.evaluation.early_stopping_threshold;
@@ -111,7 +125,8 @@ void PretrainRun::write_samples() {
         if (next == s.prompts.size()) return false;
         request.prompt = s.prompts[next++];
         request.ids = data_.tokenizer->encode(request.prompt);
-        const TokenId start = data_.tokenizer->bos_id() >= 0 ? data_.tokenizer->bos_id() : data_.tokenizer->eos_id();
+        const TokenId start =
+            data_.tokenizer->bos_id() >= 0 ? data_.tokenizer->bos_id() : data_.tokenizer->eos_id();
         if (request.ids.empty() && start >= 0) request.ids = {start};
         return true;
       },
@@ -146,14 +161,16 @@ void PretrainRun::finish(PretrainOutcome& outcome) {
   outcome.val_loss = val_loss_;
   outcome.signal = signals_.stop();
   const size_t peak = peak_resident_bytes();
-  info(cat("peak memory ", human_bytes(static_cast<double>(peak)), ", planned ", human_bytes(static_cast<double>(plan_.total()))));
+  info(cat("peak memory ", human_bytes(static_cast<double>(peak)), ", planned ",
+           human_bytes(static_cast<double>(plan_.total()))));
   update_report();
   if (outcome.signal) {
     info(cat("stopped by signal ", outcome.signal, " after step ", state_.step, "; --resume continues"));
     return;
   }
   save_model(folder_.path() / "model", config_.training.save_dtype == "bfloat16" ? DType::bf16 : DType::f32);
-  info(cat("model: ", (folder_.path() / "model").string(), ", report: ", (folder_.path() / "report.html").string()));
+  info(cat("model: ", (folder_.path() / "model").string(),
+           ", report: ", (folder_.path() / "report.html").string()));
 }
 
 PretrainOutcome PretrainRun::run() {
@@ -170,7 +187,8 @@ PretrainOutcome PretrainRun::run() {
     if (signals_.stop()) break;
   }
   if (out_of_patience()) {
-    info(cat("stopped early: ", state_.evaluations_without_gain, " evaluations without a better loss than ", state_.best_val_loss));
+    info(cat("stopped early: ", state_.evaluations_without_gain, " evaluations without a better loss than ",
+             state_.best_val_loss));
   }
   finish(outcome);
   return outcome;

@@ -69,8 +69,8 @@ class PretrainRun {
   MemoryPlan plan_;
   SignalWatch signals_;
   State state_;
-  int64_t first_step_ = 0;       // of this start
-  int64_t saved_step_ = -1;      // of the newest checkpoint
+  int64_t first_step_ = 0;   // of this start
+  int64_t saved_step_ = -1;  // of the newest checkpoint
   std::filesystem::path saved_path_;
   std::chrono::steady_clock::time_point start_;
   double loss_ = std::numeric_limits<double>::quiet_NaN(), val_loss_ = loss_;

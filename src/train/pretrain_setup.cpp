@@ -11,7 +11,8 @@ namespace llmtool {
 
 namespace {
 /// "a.b" -> value of every leaf of a config.
-void flatten(const nlohmann::json& json, const std::string& path, std::map<std::string, nlohmann::json>& leaves) {
+void flatten(const nlohmann::json& json, const std::string& path,
+             std::map<std::string, nlohmann::json>& leaves) {
   if (!json.is_object()) {
     leaves[path] = json;
     return;
@@ -36,7 +37,8 @@ nlohmann::json config_json(const PretrainConfig& config) {
 PretrainRun::PretrainRun(ThreadPool& pool, const PretrainConfig& config, const PretrainOptions& options)
     : pool_(pool), config_(config), options_(options), folder_(options.output) {
   if (folder_.has_checkpoints() && !options.resume && !options.dry_run) {
-    throw UsageError(cat(options.output.string(), ": holds a run already; --resume continues it, or take another --output"));
+    throw UsageError(cat(options.output.string(),
+                         ": holds a run already; --resume continues it, or take another --output"));
   }
   data_ = prepare_data(pool, config_, folder_.path());
   open_model();
@@ -52,15 +54,16 @@ void PretrainRun::open_model() {
     model_.emplace(load_transformer(config_.training.init_from));
     const ModelConfig& loaded = model_->config();
     if (data_.tokenizer && loaded.vocab_size < data_.tokenizer->vocab_size()) {
-      throw UsageError(cat("tokenizer: its ", data_.tokenizer->vocab_size(), " pieces do not fit the model's vocabulary of ",
-                           loaded.vocab_size));
+      throw UsageError(cat("tokenizer: its ", data_.tokenizer->vocab_size(),
+                           " pieces do not fit the model's vocabulary of ", loaded.vocab_size));
     }
     c = loaded;
   } else {
     if (data_.tokenizer) {
       const auto id = [](TokenId t) { return t >= 0 ? std::optional<int64_t>(t) : std::nullopt; };
       if (c.vocab_size == 0) c.vocab_size = data_.tokenizer->vocab_size();
-      c.bos_token_id = id(data_.tokenizer->bos_id() >= 0 ? data_.tokenizer->bos_id() : data_.tokenizer->eos_id());
+      c.bos_token_id =
+          id(data_.tokenizer->bos_id() >= 0 ? data_.tokenizer->bos_id() : data_.tokenizer->eos_id());
       c.eos_token_id = id(data_.tokenizer->eos_id());
       c.pad_token_id = id(data_.tokenizer->pad_id());
     }
@@ -71,7 +74,9 @@ void PretrainRun::open_model() {
   optimizer_ = std::make_unique<AdamW>(model_->params(), config_.training.adam);
   if (data_.tokenizer) {
     for (TokenId t = 0; t < data_.tokenizer->vocab_size(); ++t) {
-      bytes_of_.push_back(data_.tokenizer->is_special(t) ? 0 : static_cast<int64_t>(data_.tokenizer->surface(t, false).size()));
+      bytes_of_.push_back(data_.tokenizer->is_special(t)
+                              ? 0
+                              : static_cast<int64_t>(data_.tokenizer->surface(t, false).size()));
     }
   }
 }
@@ -82,7 +87,8 @@ void PretrainRun::check_data() const {
   for (const auto& source : data_.training) tokens += source.stream.size();
   const WindowSampler sampler(data_.training, T, static_cast<uint64_t>(config_.training.seed));
   if (sampler.windows() == 0) {
-    throw Error(cat("data.train: expected more than training.sequence_length = ", T, " tokens, found ", tokens));
+    throw Error(
+        cat("data.train: expected more than training.sequence_length = ", T, " tokens, found ", tokens));
   }
 }
 
@@ -96,8 +102,11 @@ MemoryPlan PretrainRun::measure(const TrainingConfig& training, size_t* saved, s
   *scratch = scratch_arena.peak();
   const size_t weights = static_cast<size_t>(model_->params().count()) * sizeof(float);
   MemoryPlan plan;
-  plan.parts = {{"weights", weights}, {"gradients", weights}, {"optimizer", 2 * weights},
-                {"activations", *saved}, {"working memory", *scratch}};
+  plan.parts = {{"weights", weights},
+                {"gradients", weights},
+                {"optimizer", 2 * weights},
+                {"activations", *saved},
+                {"working memory", *scratch}};
   return plan;
 }
 
@@ -107,9 +116,12 @@ void PretrainRun::plan_memory() {
   plan_ = measure(config_.training, &saved, &scratch);
   if (data_.tokenizer) {
     const ModelConfig& c = config_.model;
-    const size_t positions = static_cast<size_t>(std::min(c.max_position_embeddings, config_.sample.max_new_tokens + 64));
-    plan_.parts.emplace_back("samples", generation_scratch(*model_, pool_, 1, false) +
-                                            positions * static_cast<size_t>(2 * c.num_hidden_layers * c.kv_heads() * c.head_dim) * 4);
+    const size_t positions =
+        static_cast<size_t>(std::min(c.max_position_embeddings, config_.sample.max_new_tokens + 64));
+    plan_.parts.emplace_back(
+        "samples",
+        generation_scratch(*model_, pool_, 1, false) +
+            positions * static_cast<size_t>(2 * c.num_hidden_layers * c.kv_heads() * c.head_dim) * 4);
   }
   plan_.parts.emplace_back("program", base);
   const size_t free = available_bytes();
@@ -123,13 +135,15 @@ void PretrainRun::plan_memory() {
       smaller.gradient_checkpointing = true;
       size_t a = 0, b = 0;
       if (measure(smaller, &a, &b).total() <= free) {
-        advice = cat("; training.batch_size=", smaller.batch_size, " with training.gradient_checkpointing=true would fit",
+        advice = cat("; training.batch_size=", smaller.batch_size,
+                     " with training.gradient_checkpointing=true would fit",
                      smaller.batch_size < config_.training.batch_size
                          ? " (raise gradient_accumulation_steps to keep the tokens per step)"
                          : "");
       }
     }
-    throw Error(cat("not enough memory: ", human_bytes(static_cast<double>(free)), " available; ", plan_.text(),
+    throw Error(cat("not enough memory: ", human_bytes(static_cast<double>(free)), " available; ",
+                    plan_.text(),
                     advice.empty() ? "; no batch size would fit: take a smaller model" : advice));
   }
   if (options_.dry_run) return;
@@ -148,15 +162,16 @@ void PretrainRun::say_plan() const {
   int64_t tokens = 0;
   for (const auto& source : data_.training) tokens += source.stream.size();
   const auto number = [](int64_t n) { return human_count(static_cast<double>(n)); };
-  info(cat("model: ", c.model_type, ", ", number(model_->params().count()), " parameters, ", c.num_hidden_layers,
-           " layers of ", c.hidden_size, ", vocabulary ", c.vocab_size));
+  info(cat("model: ", c.model_type, ", ", number(model_->params().count()), " parameters, ",
+           c.num_hidden_layers, " layers of ", c.hidden_size, ", vocabulary ", c.vocab_size));
   const int64_t total = step_tokens() * config_.training.schedule.max_steps;
   std::ostringstream epochs;
   epochs.precision(3);
   epochs << static_cast<double>(total) / static_cast<double>(tokens);
-  info(cat("data: ", number(tokens), " training tokens, ", number(data_.validation.size()), " validation tokens"));
-  info(cat("run: ", config_.training.schedule.max_steps, " steps of ", number(step_tokens()), " tokens: ",
-           number(total), " tokens, ", epochs.str(), " epochs, ", pool_.size(), " threads"));
+  info(cat("data: ", number(tokens), " training tokens, ", number(data_.validation.size()),
+           " validation tokens"));
+  info(cat("run: ", config_.training.schedule.max_steps, " steps of ", number(step_tokens()),
+           " tokens: ", number(total), " tokens, ", epochs.str(), " epochs, ", pool_.size(), " threads"));
   info(cat("memory: ", plan_.text()));
 }
 
@@ -170,14 +185,16 @@ void PretrainRun::check_same_run() const {
   std::string differences;
   for (const auto& [key, value] : now) {
     if (harmless(key) || (before.contains(key) && before[key] == value)) continue;
-    differences += cat("\n  ", key, ": ", before.contains(key) ? before[key].dump() : "nothing", " before, now ", value.dump());
+    differences += cat("\n  ", key, ": ", before.contains(key) ? before[key].dump() : "nothing",
+                       " before, now ", value.dump());
   }
   if (const std::string was = run.value("data_hash", ""); was != hex(data_.hash)) {
     differences += cat("\n  data: hash ", was, " before, now ", hex(data_.hash));
   }
   if (differences.empty()) return;
   const std::string message = cat("this is not the run that was begun:", differences);
-  if (!options_.allow_config_changes) throw UsageError(message + "\n--allow-config-changes resumes all the same");
+  if (!options_.allow_config_changes)
+    throw UsageError(message + "\n--allow-config-changes resumes all the same");
   warn(message);
 }
 
@@ -194,7 +211,8 @@ void PretrainRun::write_run_json() const {
 }
 
 void PretrainRun::start_or_resume() {
-  windows_.emplace(data_.training, config_.training.sequence_length, static_cast<uint64_t>(config_.training.seed));
+  windows_.emplace(data_.training, config_.training.sequence_length,
+                   static_cast<uint64_t>(config_.training.seed));
   inputs_.resize(static_cast<size_t>(config_.training.batch_size * config_.training.sequence_length));
   targets_.resize(inputs_.size());
   std::optional<RunFolder::Checkpoint> checkpoint;

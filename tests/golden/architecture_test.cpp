@@ -53,7 +53,8 @@ double difference(const float* found, const std::vector<float>& expected) {
 }
 
 /// Inputs and targets of rows of T + 1 ids.
-void shift(std::span<const int32_t> rows, int64_t B, std::vector<int32_t>& inputs, std::vector<int32_t>& targets) {
+void shift(std::span<const int32_t> rows, int64_t B, std::vector<int32_t>& inputs,
+           std::vector<int32_t>& targets) {
   const int64_t n = static_cast<int64_t>(rows.size()) / B;
   inputs.clear();
   targets.clear();
@@ -73,7 +74,8 @@ TEST_P(Architecture, LogitsEqualTheReference) {
     std::vector<float> logits(static_cast<size_t>(T * V));
     const std::span row(all.data() + b * n, static_cast<size_t>(T));
     model.forward(machine.exec, row, cache, Tensor(logits.data(), {T, V}));
-    EXPECT_LT(difference(logits.data(), {expected.begin() + b * T * V, expected.begin() + (b + 1) * T * V}), 1e-4);
+    EXPECT_LT(difference(logits.data(), {expected.begin() + b * T * V, expected.begin() + (b + 1) * T * V}),
+              1e-4);
   }
 }
 
@@ -92,7 +94,8 @@ TEST_P(Architecture, LossAndGradientsEqualTheReference) {
         const std::vector<float> stored = expected;
         const int64_t rows = p.value.shape[0], cols = p.value.shape[1];
         for (int64_t r = 0; r < rows; ++r) {
-          for (int64_t c = 0; c < cols; ++c) expected[static_cast<size_t>(r * cols + c)] = stored[static_cast<size_t>(c * rows + r)];
+          for (int64_t c = 0; c < cols; ++c)
+            expected[static_cast<size_t>(r * cols + c)] = stored[static_cast<size_t>(c * rows + r)];
         }
       }
       EXPECT_LT(difference(p.grad.f32(), expected), 1e-4) << p.name;
@@ -143,7 +146,8 @@ TEST_P(Architecture, AccumulatedBatchesEqualOneLargeBatch) {
   fill_zero(machine.exec, g);
   const size_t T = inputs.size() / 3;
   for (size_t b = 0; b < 3; ++b) {
-    model.train_step(machine.exec, std::span(inputs).subspan(b * T, T), std::span(targets).subspan(b * T, T), 1, options, false);
+    model.train_step(machine.exec, std::span(inputs).subspan(b * T, T), std::span(targets).subspan(b * T, T),
+                     1, options, false);
   }
   EXPECT_LT(difference(g.f32(), whole), 1e-5);
 }

@@ -46,7 +46,8 @@ TEST(Stories260K, LogitsEqualTheReference) {
     ASSERT_EQ(expected.size(), static_cast<size_t>(n * 512));
     KvCache cache(model.config(), 512);
     std::vector<float> logits(expected.size());
-    model.forward(m.exec, std::span(ids).first(static_cast<size_t>(n)), cache, Tensor(logits.data(), {n, 512}));
+    model.forward(m.exec, std::span(ids).first(static_cast<size_t>(n)), cache,
+                  Tensor(logits.data(), {n, 512}));
     for (size_t i = 0; i < logits.size(); ++i) ASSERT_NEAR(logits[i], expected[i], 1e-4) << text << " " << i;
   }
 }
@@ -66,7 +67,8 @@ TEST(Stories260K, TokenLossesEqualTheReference) {
     for (size_t i = 0; i + 1 < ids.size(); ++i) {
       double sum = 0;
       for (int j = 0; j < 512; ++j) sum += std::exp(static_cast<double>(logits[i * 512 + j]));
-      ASSERT_NEAR(std::log(sum) - logits[i * 512 + ids[i + 1]], expected[3 * i + 2], 1e-4) << text << " " << i;
+      ASSERT_NEAR(std::log(sum) - logits[i * 512 + ids[i + 1]], expected[3 * i + 2], 1e-4)
+          << text << " " << i;
     }
   }
 }
@@ -79,7 +81,8 @@ TEST(Stories260K, CachedDecodingEqualsPrefill) {
   const auto n = std::min<size_t>(ids.size(), 200);
   KvCache whole(model.config(), 512), stepwise(model.config(), 512);
   std::vector<float> expected(n * 512), logits(512);
-  model.forward(m.exec, std::span(ids).first(n), whole, Tensor(expected.data(), {static_cast<int64_t>(n), 512}));
+  model.forward(m.exec, std::span(ids).first(n), whole,
+                Tensor(expected.data(), {static_cast<int64_t>(n), 512}));
   KvCache* const caches[] = {&stepwise};
   for (size_t i = 0; i < n; ++i) {
     model.decode(m.exec, std::span(ids).subspan(i, 1), caches, Tensor(logits.data(), {1, 512}));

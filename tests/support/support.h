@@ -41,6 +41,6 @@ std::string read_text(const std::filesystem::path& path);
 }  // namespace llmtool::test
 
 /// Skips the test where the reference data is absent.
-#define REQUIRE_REFERENCE(variable, relative)                        \
-  const auto variable = llmtool::test::reference_data(relative);     \
+#define REQUIRE_REFERENCE(variable, relative)                    \
+  const auto variable = llmtool::test::reference_data(relative); \
   if (variable.empty()) GTEST_SKIP() << "no reference data: " relative

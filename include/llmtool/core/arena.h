@@ -24,11 +24,11 @@ class MemoryBlock {
   size_t size_ = 0;
 };
 
-/// A stack of buffers, 64-byte aligned. Without a block it only measures: it hands out addresses that nobody may
-/// touch and records the peak, so that a dry run of a step gives the size that the real run needs.
+/// A stack of buffers, 64-byte aligned. Without a block it only measures: it hands out addresses that nobody
+/// may touch and records the peak, so that a dry run of a step gives the size that the real run needs.
 class Arena {
  public:
-  Arena() = default;                                  // measuring
+  Arena() = default;  // measuring
   explicit Arena(size_t bytes) : block_(bytes), measuring_(false) {}
 
   Tensor take(const Shape& shape, DType dtype = DType::f32);  // throws Error when the arena is full
@@ -36,7 +36,7 @@ class Arena {
 
   size_t mark() const { return used_; }
   void release(size_t mark) { used_ = mark; }
-  size_t peak() const { return peak_; }   // bytes
+  size_t peak() const { return peak_; }  // bytes
   size_t capacity() const { return block_.size(); }
   bool measuring() const { return measuring_; }
 

@@ -28,7 +28,8 @@ std::string cat(const Parts&... parts) {
   return out.str();
 }
 
-/// The candidate with the smallest edit distance to `word`, or "" when none is near (more than half its letters).
+/// The candidate with the smallest edit distance to `word`, or "" when none is near (more than half its
+/// letters).
 std::string nearest(const std::string& word, const std::string* candidates, size_t count);
 
 }  // namespace llmtool

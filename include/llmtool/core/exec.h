@@ -7,9 +7,9 @@
 
 namespace llmtool {
 
-/// Threads and memory of a step. `saved` holds what backward needs, `scratch` what a call needs while it runs, `rng`
-/// is the stream that dropout draws from. In a dry run (measuring arenas) kernels take their memory and return
-/// without touching an element.
+/// Threads and memory of a step. `saved` holds what backward needs, `scratch` what a call needs while it
+/// runs, `rng` is the stream that dropout draws from. In a dry run (measuring arenas) kernels take their
+/// memory and return without touching an element.
 struct Exec {
   ThreadPool& pool;
   Arena& saved;

@@ -18,8 +18,8 @@ bool progress_on_terminal();
 /// Redraws the progress line (on a terminal only); an empty line removes it. info() and warn() keep it below.
 void show_progress(const std::string& line);
 
-std::string human_bytes(double bytes);      // "412 MB" (powers of ten)
-std::string human_count(double count);      // "124.4M"
-std::string human_time(double seconds);     // "2m 05s"
+std::string human_bytes(double bytes);   // "412 MB" (powers of ten)
+std::string human_count(double count);   // "124.4M"
+std::string human_time(double seconds);  // "2m 05s"
 
 }  // namespace llmtool

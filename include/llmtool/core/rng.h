@@ -12,8 +12,8 @@ inline uint64_t mix64(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// SplitMix64 over a counter: number n of a stream is mix64(key + n * golden), so that streams can be split by key
-/// and any number be had without those before it. Saved and restored as {key, count}.
+/// SplitMix64 over a counter: number n of a stream is mix64(key + n * golden), so that streams can be split
+/// by key and any number be had without those before it. Saved and restored as {key, count}.
 class Rng {
  public:
   explicit Rng(uint64_t seed = 0) : key(mix64(seed + 0x9e3779b97f4a7c15ULL)) {}

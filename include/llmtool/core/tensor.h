@@ -11,8 +11,8 @@ namespace llmtool {
 
 enum class DType : uint8_t { f32, bf16, f16, i32 };
 
-size_t dtype_size(DType dtype);         // bytes per element
-const char* dtype_name(DType dtype);    // "f32", "bf16", ...
+size_t dtype_size(DType dtype);       // bytes per element
+const char* dtype_name(DType dtype);  // "f32", "bf16", ...
 
 /// At most four dimensions, outermost first.
 struct Shape {
@@ -20,7 +20,7 @@ struct Shape {
   Shape(std::initializer_list<int64_t> list);
   int64_t operator[](int i) const { return dims[i]; }
   bool operator==(const Shape&) const = default;
-  int64_t size() const;  // number of elements; 1 for rank 0
+  int64_t size() const;      // number of elements; 1 for rank 0
   std::string text() const;  // "(2, 3)"
 
   std::array<int64_t, 4> dims{};

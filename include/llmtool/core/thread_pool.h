@@ -7,8 +7,8 @@
 
 namespace llmtool {
 
-/// Runs numbered tasks on a fixed number of threads, the caller's among them. Which thread runs a task is left to
-/// chance, so a task's result must depend on its number alone.
+/// Runs numbered tasks on a fixed number of threads, the caller's among them. Which thread runs a task is
+/// left to chance, so a task's result must depend on its number alone.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads = 0);  // 0: the cores that this process may use
@@ -16,8 +16,8 @@ class ThreadPool {
 
   int size() const;
 
-  /// Calls task(i, worker) for every i in [0, count), worker in [0, size()); returns when all are done. The first
-  /// exception of a task is thrown here. Not to be called from inside a task.
+  /// Calls task(i, worker) for every i in [0, count), worker in [0, size()); returns when all are done. The
+  /// first exception of a task is thrown here. Not to be called from inside a task.
   void run(int64_t count, const std::function<void(int64_t i, int worker)>& task);
 
   /// Scratch of at least `bytes` that belongs to one worker, 64-byte aligned; kept between calls.

@@ -26,24 +26,26 @@ struct CorpusCounts {
   int64_t invalid_bytes = 0;                    // not UTF-8: each became U+FFFD
   int64_t nul_bytes = 0;                        // left out
   int64_t skipped_files = 0;                    // in folders: of other kinds
-  std::string repairs() const;                  // "3 bytes that are not UTF-8 replaced", "" where there were none
+  std::string repairs() const;  // "3 bytes that are not UTF-8 replaced", "" where there were none
 };
 
 /// The files behind the inputs, sorted within each. Throws UsageError where an input is nothing.
 std::vector<std::string> list_inputs(const CorpusOptions& options, CorpusCounts& counts);
 
-/// A piece of a document: valid UTF-8 without NUL. Documents come in order, each as one or more pieces; pieces are cut
-/// behind a line break, else before a space, else (after 1 MB without either) between characters.
+/// A piece of a document: valid UTF-8 without NUL. Documents come in order, each as one or more pieces;
+/// pieces are cut behind a line break, else before a space, else (after 1 MB without either) between
+/// characters.
 struct CorpusPiece {
   std::string text;
   bool first = true, last = true;  // of its document
 };
 
-/// Calls sink for each piece. A .txt file is a document, as is a row of a .jsonl file; .gz and .zst are unpacked. Throws
-/// Error naming file and line.
+/// Calls sink for each piece. A .txt file is a document, as is a row of a .jsonl file; .gz and .zst are
+/// unpacked. Throws Error naming file and line.
 CorpusCounts read_corpus(const CorpusOptions& options, const std::function<void(CorpusPiece&&)>& sink);
 
-/// The corpus as ids, in order, encoded on all threads. sink gets each piece's ids and whether its document ends there.
+/// The corpus as ids, in order, encoded on all threads. sink gets each piece's ids and whether its document
+/// ends there.
 CorpusCounts encode_corpus(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& options,
                            const std::function<void(std::vector<TokenId>&& ids, bool document_ends)>& sink);
 

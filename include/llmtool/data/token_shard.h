@@ -1,9 +1,9 @@
 #pragma once
 // Token shards: ids in a file, read by memory map.
 //
-// Layout, little-endian: 8 bytes magic "llmtoks\n"; u32 version 1; u32 bytes per token (2 or 4); u64 number of tokens;
-// u64 hash of the tokenizer (XXH3-64 of its file); i32 id that ends a document, -1 for none; 28 bytes of zero; then at
-// byte 64 the ids, uint16 or uint32.
+// Layout, little-endian: 8 bytes magic "llmtoks\n"; u32 version 1; u32 bytes per token (2 or 4); u64 number
+// of tokens; u64 hash of the tokenizer (XXH3-64 of its file); i32 id that ends a document, -1 for none; 28
+// bytes of zero; then at byte 64 the ids, uint16 or uint32.
 
 #include <cstdint>
 #include <filesystem>
@@ -15,8 +15,8 @@
 
 namespace llmtool {
 
-/// Reads our own shards, llm.c's .bin (magic 20240520, version 1, uint16; 20240801, version 7, uint32) and nanoGPT's
-/// (uint16 without a header). Throws Error naming the file.
+/// Reads our own shards, llm.c's .bin (magic 20240520, version 1, uint16; 20240801, version 7, uint32) and
+/// nanoGPT's (uint16 without a header). Throws Error naming the file.
 class TokenShard {
  public:
   explicit TokenShard(const std::filesystem::path& path);
@@ -24,7 +24,7 @@ class TokenShard {
   int64_t size() const { return count_; }  // tokens
   TokenId operator[](int64_t i) const;
   void copy(int64_t first, int64_t count, TokenId* ids) const;
-  TokenId largest() const;  // reads everything
+  TokenId largest() const;                                          // reads everything
   std::optional<uint64_t> tokenizer_hash() const { return hash_; }  // of our own shards
   TokenId eos() const { return eos_; }                              // -1: not said
   const std::filesystem::path& path() const { return file_.path(); }

@@ -29,13 +29,13 @@ class TokenStream {
   int64_t size_ = 0;
 };
 
-/// Splits a shard into a training and a validation stream: `fraction` of its documents, drawn by seed, or, where it
-/// has fewer than 20, the end of it.
+/// Splits a shard into a training and a validation stream: `fraction` of its documents, drawn by seed, or,
+/// where it has fewer than 20, the end of it.
 void split_by_document(const std::shared_ptr<const TokenShard>& shard, double fraction, uint64_t seed,
                        TokenStream& training, TokenStream& validation);
 
-/// A permutation of [0, n): position i of it without any memory (a four-round Feistel network, walked until it falls
-/// into the range; Black and Rogaway 2002).
+/// A permutation of [0, n): position i of it without any memory (a four-round Feistel network, walked until
+/// it falls into the range; Black and Rogaway 2002).
 class Permutation {
  public:
   Permutation(uint64_t n, uint64_t key);
@@ -46,10 +46,11 @@ class Permutation {
   int half_bits_;
 };
 
-/// Draws windows from several streams. Sample g (the number since the start of the run) is the same whatever came
-/// before it: without weights all windows of all streams make one epoch; with weights every 1,000 samples hold each
-/// stream's share, and each stream has epochs of its own. Within an epoch no token is a target twice; each epoch cuts
-/// the streams at places of its own, so that a later one is not the same windows again.
+/// Draws windows from several streams. Sample g (the number since the start of the run) is the same whatever
+/// came before it: without weights all windows of all streams make one epoch; with weights every 1,000
+/// samples hold each stream's share, and each stream has epochs of its own. Within an epoch no token is a
+/// target twice; each epoch cuts the streams at places of its own, so that a later one is not the same
+/// windows again.
 class WindowSampler {
  public:
   struct Source {

@@ -18,11 +18,11 @@ struct GenerationOptions {
   int64_t max_new_tokens = 128;
   std::vector<TokenId> stop_ids;
   std::vector<std::string> stop_strings;
-  int64_t num_samples = 1;   // answers to each prompt
-  int64_t logprobs = -1;     // log-probabilities, with the k likeliest alternatives; -1: none
-  bool echo = false;         // the prompt's log-probabilities, too
+  int64_t num_samples = 1;     // answers to each prompt
+  int64_t logprobs = -1;       // log-probabilities, with the k likeliest alternatives; -1: none
+  bool echo = false;           // the prompt's log-probabilities, too
   bool truncate_left = false;  // a prompt that is too long loses its beginning instead of being an error
-  int64_t batch_size = 8;    // sequences decoded together
+  int64_t batch_size = 8;      // sequences decoded together
   uint64_t seed = 0;
 };
 
@@ -63,15 +63,17 @@ class AnswerText {
   bool stopped_ = false;
 };
 
-/// An answer depends on its prompt, the options and its number alone, not on its company or the number of threads.
+/// An answer depends on its prompt, the options and its number alone, not on its company or the number of
+/// threads.
 class Generator {
  public:
-  using Source = std::function<bool(GenerationRequest&)>;              // false: no more
-  using Sink = std::function<void(const GenerationResult&)>;           // in order of prompts and samples
-  using Stream = std::function<void(const std::string& more_text)>;    // of the first unfinished answer
+  using Source = std::function<bool(GenerationRequest&)>;            // false: no more
+  using Sink = std::function<void(const GenerationResult&)>;         // in order of prompts and samples
+  using Stream = std::function<void(const std::string& more_text)>;  // of the first unfinished answer
 
   /// `tokenizer` may be nullptr: then there is no text.
-  Generator(const Transformer& model, const Tokenizer* tokenizer, ThreadPool& pool, GenerationOptions options);
+  Generator(const Transformer& model, const Tokenizer* tokenizer, ThreadPool& pool,
+            GenerationOptions options);
   ~Generator();
 
   void run(const Source& source, const Sink& sink, const Stream& stream = {});

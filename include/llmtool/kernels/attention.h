@@ -1,14 +1,14 @@
 #pragma once
-// Causal attention (Vaswani et al. 2017) with grouped key-value heads (Ainslie et al. 2023), tiled with a running
-// maximum so that no T x T matrix exists (Dao et al. 2022).
+// Causal attention (Vaswani et al. 2017) with grouped key-value heads (Ainslie et al. 2023), tiled with a
+// running maximum so that no T x T matrix exists (Dao et al. 2022).
 
 #include "llmtool/core/exec.h"
 #include "llmtool/kernels/elementwise.h"
 
 namespace llmtool {
 
-/// Queries (B, T, H, D), the last T of S positions; keys and values (B, S, K, D). Heads lie side by side in a row;
-/// strides are floats from row to row.
+/// Queries (B, T, H, D), the last T of S positions; keys and values (B, S, K, D). Heads lie side by side in a
+/// row; strides are floats from row to row.
 struct AttentionInput {
   int64_t B, T, S, H, K, D;
   const float* q;
@@ -26,13 +26,13 @@ struct AttentionInput {
 void attention(Exec& exec, const AttentionInput& in, float* out, float* lse);
 
 /// Gradients for S == T: dq, dk and dv (strides as in `in`) are overwritten.
-void attention_backward(Exec& exec, const AttentionInput& in, const float* out, const float* lse, const float* dout,
-                        float* dq, float* dk, float* dv);
+void attention_backward(Exec& exec, const AttentionInput& in, const float* out, const float* lse,
+                        const float* dout, float* dq, float* dk, float* dv);
 
-/// One query per sequence against its own cache: q (B, H, D), rows q_stride apart; keys[b] and values[b] (lengths[b],
-/// K, D), lengths[b] >= 1; out (B, H, D).
-void attention_decode(Exec& exec, int64_t B, int64_t H, int64_t K, int64_t D, const float* q, int64_t q_stride,
-                      const float* const* keys, const float* const* values, const int64_t* lengths, float scale,
-                      float* out);
+/// One query per sequence against its own cache: q (B, H, D), rows q_stride apart; keys[b] and values[b]
+/// (lengths[b], K, D), lengths[b] >= 1; out (B, H, D).
+void attention_decode(Exec& exec, int64_t B, int64_t H, int64_t K, int64_t D, const float* q,
+                      int64_t q_stride, const float* const* keys, const float* const* values,
+                      const int64_t* lengths, float scale, float* out);
 
 }  // namespace llmtool

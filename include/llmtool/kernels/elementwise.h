@@ -5,8 +5,8 @@
 
 namespace llmtool {
 
-/// Dropout (Srivastava et al. 2014): element n is kept, and divided by 1 - rate, when number n of `rng` says so; the
-/// mask can be had again from the same rng.
+/// Dropout (Srivastava et al. 2014): element n is kept, and divided by 1 - rate, when number n of `rng` says
+/// so; the mask can be had again from the same rng.
 struct Dropout {
   double rate = 0;
   Rng rng;
@@ -27,7 +27,8 @@ void apply_dropout(Exec& exec, Tensor x, const Dropout& dropout, Tensor y);
 void add_column_sums(Exec& exec, const float* x, int64_t rows, int64_t cols, int64_t ld, float* total);
 
 /// y (R, C) = table[ids] + positions_table[positions] (the second where it is not empty).
-void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, const int32_t* positions, Tensor y);
+void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, const int32_t* positions,
+           Tensor y);
 /// dtable[ids] += dy, dposition_table[positions] += dy (where not empty).
 void embed_backward(Exec& exec, Tensor dy, const int32_t* ids, const int32_t* positions, Tensor dtable,
                     Tensor dposition_table);

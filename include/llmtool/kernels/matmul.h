@@ -16,20 +16,20 @@ struct MatrixView {
 
 enum class Write { set, add };
 
-/// c (M, N; rows ldc apart) = a (M, K) b (K, N) [+ bias (N)], or += . The bits of an element depend on K and its own
-/// row and column alone, not on M, N or the number of threads.
+/// c (M, N; rows ldc apart) = a (M, K) b (K, N) [+ bias (N)], or += . The bits of an element depend on K and
+/// its own row and column alone, not on M, N or the number of threads.
 void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,
             Write write = Write::set, const float* bias = nullptr);
 
 /// The same product on the calling thread, for tiles of a larger computation. `scratch` holds
 /// matmul_tile_scratch(M, N, K) floats, 64-byte aligned.
-void matmul_tile(int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc, Write write,
-                 float* scratch);
+void matmul_tile(int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,
+                 Write write, float* scratch);
 int64_t matmul_tile_scratch(int64_t M, int64_t N, int64_t K);
 
-/// y (B, N; rows ldy apart) = x (B, K) w (N, K)^T [+ bias (N)] for few rows: reads w once, at the speed of memory. The
-/// bits of a row do not depend on B.
-void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y, int64_t ldy,
-            const float* bias = nullptr);
+/// y (B, N; rows ldy apart) = x (B, K) w (N, K)^T [+ bias (N)] for few rows: reads w once, at the speed of
+/// memory. The bits of a row do not depend on B.
+void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y,
+            int64_t ldy, const float* bias = nullptr);
 
 }  // namespace llmtool

@@ -18,6 +18,7 @@ struct NormWeights {
 void norm(Exec& exec, const NormWeights& w, Tensor x, Tensor y);
 
 /// dx (R, C) += the gradient with respect to x; dweight and dbias (C) likewise, where they are not empty.
-void norm_backward(Exec& exec, const NormWeights& w, Tensor x, Tensor dy, Tensor dx, Tensor dweight, Tensor dbias);
+void norm_backward(Exec& exec, const NormWeights& w, Tensor x, Tensor dy, Tensor dx, Tensor dweight,
+                   Tensor dbias);
 
 }  // namespace llmtool

@@ -25,7 +25,7 @@ struct ModelConfig {
   int64_t max_position_embeddings = 1024;
   double norm_eps = 1e-5;
   double rope_theta = 10000;
-  std::string hidden_act;           // silu, gelu (erf), gelu_new (tanh); empty: the family's
+  std::string hidden_act;  // silu, gelu (erf), gelu_new (tanh); empty: the family's
   bool attention_bias = false;
   bool mlp_bias = false;
   bool tie_word_embeddings = true;
@@ -36,15 +36,17 @@ struct ModelConfig {
 
   /// Fills in what is 0 and refuses (UsageError naming the key) what cannot be.
   void resolve();
-  /// The keys of a training config's `model` section: model_type, then the Hugging Face spellings of that family; of all
-  /// families where it is empty.
+  /// The keys of a training config's `model` section: model_type, then the Hugging Face spellings of that
+  /// family; of all families where it is empty.
   void visit(ConfigVisitor& v);
   int64_t kv_heads() const { return num_key_value_heads ? num_key_value_heads : num_attention_heads; }
 };
 
-/// Reads config.json (and generation_config.json beside it). Throws Error naming the file, the key and what to do.
+/// Reads config.json (and generation_config.json beside it). Throws Error naming the file, the key and what
+/// to do.
 ModelConfig read_model_config(const std::filesystem::path& folder);
-/// config.json as transformers reads it, with both spellings of the keys that changed between its versions 4 and 5.
+/// config.json as transformers reads it, with both spellings of the keys that changed between its versions 4
+/// and 5.
 nlohmann::ordered_json model_config_json(const ModelConfig& config, const std::string& dtype);
 
 }  // namespace llmtool

@@ -30,12 +30,13 @@ class KvCache {
 };
 
 struct LossOptions {
-  double scale = 1;     // factor on every token's loss before it enters the gradient: 1 / tokens of the whole step
-  double z_loss = 0;    // coefficient of log(Z)^2
+  double scale =
+      1;  // factor on every token's loss before it enters the gradient: 1 / tokens of the whole step
+  double z_loss = 0;  // coefficient of log(Z)^2
 };
 
 struct LossSums {
-  double loss = 0;  // sum over the targets of -log p, z-loss included
+  double loss = 0;    // sum over the targets of -log p, z-loss included
   int64_t count = 0;  // targets that count
 };
 
@@ -49,30 +50,33 @@ class Transformer {
   ParamStore& params();
   const ParamStore& params() const;
 
-  /// Random weights as the family initialises them (normal(0, initializer_range); GPT-2 scales residual projections by
-  /// 1/sqrt(2 L); norms 1, biases 0).
+  /// Random weights as the family initialises them (normal(0, initializer_range); GPT-2 scales residual
+  /// projections by 1/sqrt(2 L); norms 1, biases 0).
   void initialize(uint64_t seed);
 
-  // Inference. Rows of a batch do not influence each other: the same sequence gives the same bits in any company.
+  // Inference. Rows of a batch do not influence each other: the same sequence gives the same bits in any
+  // company.
 
-  /// Runs `ids` after what the cache holds and appends them to it. Writes the logits of the last `logits.rows()`
-  /// positions (n, V); n may be 0 to fill the cache only. Throws Error when the cache is full or an id is out of range.
-  /// In a dry run the cache stays as it is.
+  /// Runs `ids` after what the cache holds and appends them to it. Writes the logits of the last
+  /// `logits.rows()` positions (n, V); n may be 0 to fill the cache only. Throws Error when the cache is full
+  /// or an id is out of range. In a dry run the cache stays as it is.
   void forward(Exec& exec, std::span<const int32_t> ids, KvCache& cache, Tensor logits) const;
   /// One new token for each of B sequences: ids (B), caches (B), logits (B, V).
-  void decode(Exec& exec, std::span<const int32_t> ids, std::span<KvCache* const> caches, Tensor logits) const;
+  void decode(Exec& exec, std::span<const int32_t> ids, std::span<KvCache* const> caches,
+              Tensor logits) const;
 
   // Training. inputs and targets (B, T); a target of -1 does not count.
 
   /// Loss and gradients: accumulates d(scale * sum of losses) into the parameters' gradients.
-  LossSums train_step(Exec& exec, std::span<const int32_t> inputs, std::span<const int32_t> targets, int64_t batch,
-                      const LossOptions& options, bool checkpointing);
+  LossSums train_step(Exec& exec, std::span<const int32_t> inputs, std::span<const int32_t> targets,
+                      int64_t batch, const LossOptions& options, bool checkpointing);
   /// Loss alone, dropout off.
-  LossSums evaluate(Exec& exec, std::span<const int32_t> inputs, std::span<const int32_t> targets, int64_t batch);
+  LossSums evaluate(Exec& exec, std::span<const int32_t> inputs, std::span<const int32_t> targets,
+                    int64_t batch);
 
-  /// Calls `observer` with every intermediate result of the passes to come: its name ("embedding", "attention_norm",
-  /// "qkv", "attention", "attention_out", "mlp_norm", "mlp_up", "mlp_activation", "mlp_out", "block", "final_norm"), its
-  /// layer (-1: none) and its value. An empty function ends it.
+  /// Calls `observer` with every intermediate result of the passes to come: its name ("embedding",
+  /// "attention_norm", "qkv", "attention", "attention_out", "mlp_norm", "mlp_up", "mlp_activation",
+  /// "mlp_out", "block", "final_norm"), its layer (-1: none) and its value. An empty function ends it.
   void observe(std::function<void(const char* name, int64_t layer, Tensor value)> observer);
 
  private:
@@ -80,13 +84,15 @@ class Transformer {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Opens a Hugging Face folder, a run folder (its model/) or a checkpoint. Throws Error naming file and tensor.
+/// Opens a Hugging Face folder, a run folder (its model/) or a checkpoint. Throws Error naming file and
+/// tensor.
 Transformer load_transformer(const std::filesystem::path& path);
 /// Reads a folder's weights into a model of the same shape.
 void load_weights(Transformer& model, const std::filesystem::path& folder);
 /// The folder that holds config.json: `path` itself, or the model/ of a run folder. Throws UsageError.
 std::filesystem::path find_model_folder(const std::filesystem::path& path);
-/// Writes config.json, generation_config.json and model.safetensors; `stored` is the weights' dtype in the file.
+/// Writes config.json, generation_config.json and model.safetensors; `stored` is the weights' dtype in the
+/// file.
 void save_transformer(const Transformer& model, const std::filesystem::path& folder, DType stored);
 
 }  // namespace llmtool

@@ -40,10 +40,10 @@ using Observer = std::function<void(const char* name, Tensor value)>;
 /// B sequences of T positions.
 struct Sequences {
   int64_t B, T;
-  const int32_t* positions;          // (B * T)
-  Tensor rope = {};                  // table (n, D) of rope_table, where the family rotates; row r % n for row r
-  std::span<const KvRows> past = {}; // one per sequence when generating, else empty; B == 1 or T == 1 then
-  bool training = false;             // dropout is on
+  const int32_t* positions;  // (B * T)
+  Tensor rope = {};          // table (n, D) of rope_table, where the family rotates; row r % n for row r
+  std::span<const KvRows> past = {};  // one per sequence when generating, else empty; B == 1 or T == 1 then
+  bool training = false;              // dropout is on
   const Observer* observer = nullptr;
 };
 
@@ -72,9 +72,11 @@ class Block {
   void backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d);
 
  private:
-  void attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_rows, Tensor result, Tensor lse) const;
+  void attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_rows, Tensor result,
+              Tensor lse) const;
   void mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d);
-  void attention_part_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d);
+  void attention_part_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved,
+                               Tensor d);
   int64_t activated() const { return gated ? up.out() / 2 : up.out(); }
 };
 

@@ -9,8 +9,8 @@
 
 namespace llmtool {
 
-/// Weights (out_i, in) whose outputs lie side by side in a row of y (sum of out_i): q, k and v read the same x, as do
-/// gate and up. Weights that are neighbours in memory are multiplied as one matrix.
+/// Weights (out_i, in) whose outputs lie side by side in a row of y (sum of out_i): q, k and v read the same
+/// x, as do gate and up. Weights that are neighbours in memory are multiplied as one matrix.
 class Linear {
  public:
   Linear() = default;
@@ -20,10 +20,11 @@ class Linear {
   int64_t in() const { return in_; }
   int64_t out() const { return out_; }
 
-  /// x (R, in), y (R, out). Rows are multiplied one by one, with the same bits in any company, where `few_rows` says
-  /// that the product is bound by reading the weights.
+  /// x (R, in), y (R, out). Rows are multiplied one by one, with the same bits in any company, where
+  /// `few_rows` says that the product is bound by reading the weights.
   void forward(Exec& exec, Tensor x, Tensor y, bool few_rows) const;
-  /// dx (R, in), where not empty, is overwritten; the parameters' gradients are accumulated. x as given to forward.
+  /// dx (R, in), where not empty, is overwritten; the parameters' gradients are accumulated. x as given to
+  /// forward.
   void backward(Exec& exec, Tensor x, Tensor dy, Tensor dx);
 
  private:

@@ -13,10 +13,10 @@ namespace llmtool {
 struct Param {
   std::string name;  // Hugging Face's
   Tensor value;
-  Tensor grad;       // empty until allocate_gradients(), and where trainable is false
+  Tensor grad;  // empty until allocate_gradients(), and where trainable is false
   bool trainable = true;
-  bool decay = true;        // weight decay applies: matrices, not norms and biases
-  bool transpose = false;   // files hold it as (cols, rows): GPT-2's Conv1D
+  bool decay = true;       // weight decay applies: matrices, not norms and biases
+  bool transpose = false;  // files hold it as (cols, rows): GPT-2's Conv1D
 };
 
 /// Parameters are added first, then allocated once; their addresses never change.

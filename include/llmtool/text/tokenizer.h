@@ -37,24 +37,26 @@ class Tokenizer {
   virtual TokenId eos_id() const = 0;
   virtual TokenId unk_id() const = 0;
   virtual TokenId pad_id() const = 0;
-  /// Whether the model's prompts start with BOS (tokenizer_config.json's add_bos_token; true where it says nothing
-  /// and the vocabulary has a BOS).
+  /// Whether the model's prompts start with BOS (tokenizer_config.json's add_bos_token; true where it says
+  /// nothing and the vocabulary has a BOS).
   virtual bool adds_bos() const = 0;
   /// XXH3-64 of the file that it was read from: says whether token shards were made with this tokenizer.
   virtual uint64_t hash() const = 0;
-  /// Copies of the tokenizer's files (tokenizer.model, tokenizer.json, tokenizer_config.json) into a model folder.
+  /// Copies of the tokenizer's files (tokenizer.model, tokenizer.json, tokenizer_config.json) into a model
+  /// folder.
   virtual void save(const std::filesystem::path& folder) const = 0;
 };
 
-/// Opens a folder that holds tokenizer.model, or such a file. Throws Error naming the file and what is wrong with it.
+/// Opens a folder that holds tokenizer.model, or such a file. Throws Error naming the file and what is wrong
+/// with it.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 /// Turns ids into text as they come; holds back the bytes of an unfinished character.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
-  /// What `id` adds to the text: whole characters only. All pushes and finish() joined equal decode(ids). Bytes that are
-  /// no UTF-8 become U+FFFD each.
+  /// What `id` adds to the text: whole characters only. All pushes and finish() joined equal decode(ids).
+  /// Bytes that are no UTF-8 become U+FFFD each.
   std::string push(TokenId id);
   std::string finish();
 

@@ -45,8 +45,8 @@ struct TrainingConfig {
 };
 
 struct EvaluationConfig {
-  int64_t steps = 250;        // between evaluations; 0: only at the end
-  int64_t max_windows = 0;    // of the validation split; 0: all
+  int64_t steps = 250;                  // between evaluations; 0: only at the end
+  int64_t max_windows = 0;              // of the validation split; 0: all
   int64_t early_stopping_patience = 0;  // evaluations without a better loss; 0: never
   double early_stopping_threshold = 0;  // by how much a loss must be better
 };

@@ -17,8 +17,8 @@ struct PretrainData {
   uint64_t hash = 0;  // of all tokens, training and validation apart
 };
 
-/// Trains a tokenizer where none is named, encodes text into shards under `work` (found again by a later run), splits,
-/// and checks every id against vocab_size (0: the tokenizer's). Throws Error naming the source.
+/// Trains a tokenizer where none is named, encodes text into shards under `work` (found again by a later
+/// run), splits, and checks every id against vocab_size (0: the tokenizer's). Throws Error naming the source.
 PretrainData prepare_data(ThreadPool& pool, const PretrainConfig& config, const std::filesystem::path& work);
 
 }  // namespace llmtool

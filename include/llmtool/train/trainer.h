@@ -21,8 +21,9 @@ struct PretrainOutcome {
   int signal = 0;                 // that ended the run, 0: none
 };
 
-/// Runs to the end, to early stopping, or to a signal (the step is finished and saved). Writes what RunFolder says and
-/// the model to output/model. Throws UsageError on a config that cannot be, Error on anything else; what was saved stays.
+/// Runs to the end, to early stopping, or to a signal (the step is finished and saved). Writes what RunFolder
+/// says and the model to output/model. Throws UsageError on a config that cannot be, Error on anything else;
+/// what was saved stays.
 PretrainOutcome pretrain(ThreadPool& pool, const PretrainConfig& config, const PretrainOptions& options);
 
 }  // namespace llmtool
