@@ -45,6 +45,8 @@ int main(int argc, char** argv) {
   app.add_option("--batch-size", batch)->check(CLI::PositiveNumber);
   app.add_option("--sequence-length", length)->check(CLI::PositiveNumber);
   app.add_option("--steps", steps)->check(CLI::PositiveNumber);
+  bool checkpointing = false;
+  app.add_flag("--gradient-checkpointing", checkpointing);
   CLI11_PARSE(app, argc, argv);
 
   ThreadPool pool(threads);
@@ -61,7 +63,7 @@ int main(int argc, char** argv) {
   }
   const LossOptions options{1.0 / static_cast<double>(batch * length), 0};
   const auto gradients = [&](Exec& exec) {
-    return model.train_step(exec, inputs, targets, batch, options, false);
+    return model.train_step(exec, inputs, targets, batch, options, checkpointing);
   };
   Arena saved_size, scratch_size;
   Exec dry{pool, saved_size, scratch_size, Rng()};

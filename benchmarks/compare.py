@@ -4,7 +4,8 @@
   benchmarks/compare.py --peer debian:/usr/bin/python3 --peer pypi:VENV/bin/python --peer compiled:VENV/bin/python
 
 A peer is NAME:INTERPRETER. One called "debian" runs with the settings that make Debian's PyTorch fast (OpenBLAS with
-OpenMP, bound threads, memory kept by malloc), one called "compiled" with torch.compile.
+OpenMP, bound threads, memory kept by malloc), one called "compiled" with torch.compile. "llmtool -m" is ours with
+gradient checkpointing.
 """
 import argparse
 import json
@@ -27,7 +28,7 @@ parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--model", action="append", choices=list(CASES))
 args = parser.parse_args()
 
-commands = {"llmtool": ([str(args.ours)], {})}
+commands = {"llmtool": ([str(args.ours)], {}), "llmtool -m": ([str(args.ours), "--gradient-checkpointing"], {})}
 for peer in args.peer:
     name, interpreter = peer.split(":", 1)
     command = [interpreter, str(HERE / "peer/step.py")] + (["--compile"] if name == "compiled" else [])
@@ -41,11 +42,12 @@ for model in args.model or CASES:
             out = subprocess.run(command + options + CASES[model], env=os.environ | settings, check=True,
                                  stdout=subprocess.PIPE).stdout
             results[name].append(json.loads(out.decode().strip().splitlines()[-1]))
-    ours = None
     print(f"{model}, {args.threads} threads, medians of {args.rounds} rounds")
-    for name, rows in results.items():
-        speed = statistics.median(row["tokens_per_second"] for row in rows)
-        memory = statistics.median(row["peak_mb"] for row in rows)
-        ours = ours or (speed, memory)
-        print(f"  {name:10} {speed:9.1f} tokens/s  {memory:8.1f} MB   llmtool: {ours[0] / speed:.2f} times the speed, "
-              f"{ours[1] / memory:.2f} of the memory", flush=True)
+    medians = {name: [statistics.median(row[key] for row in rows) for key in ("tokens_per_second", "peak_mb")]
+               for name, rows in results.items()}
+    for name, (speed, memory) in medians.items():
+        print(f"  {name:10} {speed:9.1f} tokens/s  {memory:8.1f} MB")
+    for ours in ("llmtool", "llmtool -m"):
+        for peer in [name for name in medians if name not in ("llmtool", "llmtool -m")]:
+            print(f"  {ours:10} : {peer:8} {medians[ours][0] / medians[peer][0]:.2f} times the speed, "
+                  f"{medians[ours][1] / medians[peer][1]:.2f} of the memory", flush=True)

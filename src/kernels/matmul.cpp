@@ -18,13 +18,11 @@ constexpr int kMr = 6;
 #endif
 constexpr int kNr = 2 * kLanes;
 
-// A sliver of b (kKc x kNr) stays in the first-level cache, a block of a (kTileRows x kKc) in the second, and
-// what is packed at a time (kKc columns of a and rows of b) in the third.
-constexpr int64_t kKc = 384;
-constexpr int64_t kTileRows = 24 * 6;
-constexpr int64_t kTileCols = 24 * kNr;
-constexpr int64_t kMc = 12 * kTileRows;
-constexpr int64_t kNc = 8 * kTileCols;
+// The packed rows of a (kMc x kKc) stay in the third-level cache, where all threads read them; a sliver of b
+// (kKc x kNr) stays in the second of the thread that packs and uses it.
+constexpr int64_t kKc = 768;
+constexpr int64_t kMc = 144 * kMr;
+constexpr int64_t kMinTileRows = 40 * kMr;  // fewer would not repay the packing of b
 
 int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 int64_t ceil_div(int64_t n, int64_t step) { return (n + step - 1) / step; }
@@ -97,36 +95,54 @@ void transpose8(const float* in, int64_t stride, float* out, int64_t out_stride)
   for (int i = 0; i < 8; ++i) std::memcpy(out + i * out_stride, &t[i], sizeof(Vec8));
 }
 
-/// One sliver: `width` neighbours (rows of a, columns of b; missing ones zero) for k steps of the sum, step
-/// by step. Neighbour w at step p is in[w * across + p * along].
+/// Slivers packed together, so that cache lines of the input that span several are read once.
+constexpr int64_t kPackGroup = 8;
+constexpr int64_t kPackCols = 2;  // of b, when its columns lie side by side
+
+/// One sliver of neighbours that each lie along the sum: 16 steps, a cache line of each neighbour, at a time.
 template <int width>
-void pack_sliver(const float* in, int64_t across, int64_t along, int64_t have, int64_t k, float* out) {
-  if (across == 1 && have == width) {
-    for (int64_t p = 0; p < k; ++p) std::memcpy(out + p * width, in + p * along, width * sizeof(float));
-    return;
-  }
-  int64_t done = 0;
-  if (along == 1 && have == width) {
-    for (; done + 8 <= k; done += 8) {
-      if (done % 16 == 0) {
-        for (int w = 0; w < width; ++w) __builtin_prefetch(in + w * across + done + 64);
-      }
-      for (int w = 0; w + 8 <= width; w += 8)
-        transpose8(in + w * across + done, across, out + done * width + w, width);
-      for (int w = width / 8 * 8; w < width; ++w) {
-        for (int p = 0; p < 8; ++p) out[(done + p) * width + w] = in[w * across + done + p];
-      }
+void pack_transposed(const float* in, int64_t across, int64_t k, float* out) {
+  int64_t p = 0;
+  for (; width >= 8 && p + 16 <= k; p += 16) {
+    for (int w = 0; w < width; ++w) __builtin_prefetch(in + w * across + p + 64, 0, 2);
+    for (int w = 0; w < width; w += 8) {
+      const int first = std::min(w, width - 8);  // the last eight may overlap those before
+      transpose8(in + first * across + p, across, out + p * width + first, width);
+      transpose8(in + first * across + p + 8, across, out + (p + 8) * width + first, width);
     }
   }
-  for (int64_t p = done; p < k; ++p) {
-    for (int64_t w = 0; w < have; ++w) out[p * width + w] = in[w * across + p * along];
-    for (int64_t w = have; w < width; ++w) out[p * width + w] = 0;
+  for (; p < k; ++p) {
+    for (int w = 0; w < width; ++w) out[p * width + w] = in[w * across + p];
+  }
+}
+
+/// Slivers of `width` neighbours (rows of a, columns of b), `have` neighbours in all, missing ones zero, for
+/// k steps of the sum, step by step. Neighbour w at step p is in[w * across + p * along].
+template <int width>
+void pack_slivers(const float* in, int64_t across, int64_t along, int64_t have, int64_t k, float* out) {
+  const int64_t whole = have / width;
+  if (across == 1) {
+    for (int64_t p = 0; p < k; ++p) {
+      const float* row = in + p * along;
+      for (int64_t w = 0; w < have; w += 16) __builtin_prefetch(row + 8 * along + w, 0, 2);
+      for (int64_t s = 0; s < whole; ++s)
+        std::memcpy(out + (s * k + p) * width, row + s * width, width * sizeof(float));
+    }
+  } else {
+    for (int64_t s = 0; s < whole; ++s)
+      pack_transposed<width>(in + s * width * across, across, k, out + s * width * k);
+  }
+  const int64_t rest = have - whole * width;
+  if (rest == 0) return;
+  in += whole * width * across;
+  out += whole * width * k;
+  for (int64_t p = 0; p < k; ++p) {
+    for (int64_t w = 0; w < width; ++w) out[p * width + w] = w < rest ? in[w * across + p * along] : 0;
   }
 }
 
 struct Operands {
   const float* a;  // packed slivers of kMr rows
-  const float* b;  // packed slivers of kNr columns
   int64_t k;
   float* c;
   int64_t ldc;
@@ -134,91 +150,105 @@ struct Operands {
   const float* bias;
 };
 
-/// Rows [i0, i1) and columns [j0, j1) of the packed block; i0 and j0 on sliver borders.
-void multiply_block(const Operands& o, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  for (int64_t j = j0; j < j1; j += kNr) {
-    const float* b = o.b + j * o.k;
-    const float* bias = o.bias ? o.bias + j : nullptr;
-    for (int64_t i = i0; i < i1; i += kMr) {
-      float* c = o.c + i * o.ldc + j;
-      if (i + kMr <= i1 && j + kNr <= j1) {
-        micro_kernel(o.k, o.a + i * o.k, b, c, o.ldc, o.add, bias);
-      } else {
-        edge_kernel(o.k, o.a + i * o.k, b, c, o.ldc, o.add, bias, std::min<int64_t>(kMr, i1 - i),
-                    std::min<int64_t>(kNr, j1 - j));
-      }
+/// Lines of memory that the next sliver of b will be packed from: `runs` runs of `floats`, `stride` apart.
+struct Ahead {
+  const float* data = nullptr;
+  int64_t runs = 0, floats = 0, stride = 0;
+
+  /// Asks for part t of T, so that it is there when its turn comes.
+  void fetch(int64_t t, int64_t T) const {
+    constexpr int64_t kLine = 16;
+    const int64_t lines = (floats + kLine - 1) / kLine, all = runs * lines;
+    for (int64_t l = all * t / T; l < all * (t + 1) / T; ++l) {
+      __builtin_prefetch(data + l / lines * stride + l % lines * kLine, 0, 2);
+    }
+  }
+};
+
+/// Rows [i0, i1) of c, i0 on a sliver's border, and `cols` columns from j on, from the packed sliver b.
+void multiply_sliver(const Operands& o, int64_t i0, int64_t i1, const float* b, int64_t j, int64_t cols,
+                     const Ahead& ahead) {
+  const float* bias = o.bias ? o.bias + j : nullptr;
+  const int64_t calls = (i1 - i0 + kMr - 1) / kMr;
+  for (int64_t call = 0; call < calls; ++call) {
+    const int64_t i = i0 + call * kMr;
+    float* c = o.c + i * o.ldc + j;
+    if (ahead.data) ahead.fetch(call, calls);
+    if (i + kMr <= i1 && cols == kNr) {
+      micro_kernel(o.k, o.a + i * o.k, b, c, o.ldc, o.add, bias);
+    } else {
+      edge_kernel(o.k, o.a + i * o.k, b, c, o.ldc, o.add, bias, std::min<int64_t>(kMr, i1 - i), cols);
     }
   }
 }
 
+/// kPackGroup slivers, of row (column) i on.
 void pack_rows(MatrixView a, int64_t rows, int64_t k, int64_t i, float* packed) {
-  pack_sliver<kMr>(a.data + i * a.row_stride, a.row_stride, a.col_stride, std::min<int64_t>(kMr, rows - i), k,
-                   packed + i * k);
+  pack_slivers<kMr>(a.data + i * a.row_stride, a.row_stride, a.col_stride,
+                    std::min<int64_t>(kPackGroup * kMr, rows - i), k, packed + i * k);
 }
 
-void pack_cols(MatrixView b, int64_t cols, int64_t k, int64_t j, float* packed) {
-  pack_sliver<kNr>(b.data + j * b.col_stride, b.col_stride, b.row_stride, std::min<int64_t>(kNr, cols - j), k,
-                   packed + j * k);
+/// Slivers for `width` columns, of column j on.
+void pack_cols(MatrixView b, int64_t width, int64_t k, int64_t j, float* packed) {
+  pack_slivers<kNr>(b.data + j * b.col_stride, b.col_stride, b.row_stride, width, k, packed);
+}
+
+Ahead ahead_of(MatrixView b, int64_t width, int64_t k, int64_t j) {
+  const float* data = b.data + j * b.col_stride;
+  return b.col_stride == 1 ? Ahead{data, k, width, b.row_stride} : Ahead{data, width, k, b.col_stride};
 }
 
 MatrixView offset(MatrixView m, int64_t row, int64_t col) {
   return {m.data + row * m.row_stride + col * m.col_stride, m.row_stride, m.col_stride};
 }
-
-/// Slivers packed by one task: enough work to be worth handing out.
-constexpr int64_t kPackGroup = 4;
 }  // namespace
 
 void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,
             Write write, const float* bias) {
   ArenaScope scope(exec.scratch);
-  const int64_t kc = std::min(K, kKc), mc = std::min(round_up(M, kMr), kMc),
-                nc = std::min(round_up(N, kNr), kNc);
-  float* const packed_a = exec.scratch.floats(mc * kc);
-  float* const packed_b = exec.scratch.floats(nc * kc);
+  float* const packed_a = exec.scratch.floats(std::min(round_up(M, kMr), kMc) * std::min(K, kKc));
   if (exec.dry()) return;
-  for (int64_t jc = 0; jc < N; jc += kNc) {
-    const int64_t cols = std::min(N - jc, kNc);
+  const int64_t slivers = ceil_div(N, kNr);
+  for (int64_t ic = 0; ic < M; ic += kMc) {
+    const int64_t rows = std::min(M - ic, kMc);
+    // Enough tasks for many threads, few enough for each to use what it packs; by the shapes alone.
+    const int64_t row_tiles =
+        std::clamp<int64_t>(ceil_div(64, slivers), 1, std::max<int64_t>(1, rows / kMinTileRows));
+    const int64_t tile_rows = round_up(ceil_div(rows, row_tiles), kMr);
+    const int64_t group = std::clamp<int64_t>(slivers * row_tiles / 32, 1, 8),
+                  groups = ceil_div(slivers, group);
     for (int64_t pc = 0; pc < K; pc += kKc) {
       const int64_t k = std::min(K - pc, kKc);
-      const MatrixView b_block = offset(b, pc, jc);
-      const int64_t b_tasks = ceil_div(cols, kPackGroup * kNr);
-      for (int64_t ic = 0; ic < M; ic += kMc) {
-        const int64_t rows = std::min(M - ic, kMc);
-        const MatrixView a_block = offset(a, ic, pc);
-        const int64_t a_tasks = ceil_div(rows, kPackGroup * kMr), fresh_b = ic == 0 ? b_tasks : 0;
-        exec.pool.run(a_tasks + fresh_b, [&](int64_t task, int) {
-          for (int64_t s = 0; s < kPackGroup; ++s) {
-            if (const int64_t j = (task * kPackGroup + s) * kNr; task < fresh_b) {
-              if (j < cols) pack_cols(b_block, cols, k, j, packed_b);
-            } else if (const int64_t i = ((task - fresh_b) * kPackGroup + s) * kMr; i < rows) {
-              pack_rows(a_block, rows, k, i, packed_a);
-            }
+      exec.pool.run(ceil_div(rows, kPackGroup * kMr), [&](int64_t task, int) {
+        pack_rows(offset(a, ic, pc), rows, k, task * kPackGroup * kMr, packed_a);
+      });
+      const Operands o{
+          packed_a, k, c + ic * ldc, ldc, write == Write::add || pc > 0, pc == 0 ? bias : nullptr};
+      const MatrixView b_rows = offset(b, pc, 0);
+      exec.pool.run(row_tiles * groups, [&](int64_t task, int worker) {
+        auto* packed_b =
+            static_cast<float*>(exec.pool.scratch(worker, kKc * kNr * kPackCols * sizeof(float)));
+        const int64_t i = task % row_tiles * tile_rows;
+        const int64_t first = task / row_tiles * group * kNr, last = std::min(N, first + group * kNr);
+        const int64_t step = b.col_stride == 1 ? kPackCols * kNr : kNr;
+        for (int64_t j = first; j < last; j += step) {
+          const int64_t end = std::min(last, j + step);
+          pack_cols(b_rows, end - j, k, j, packed_b);
+          for (int64_t jr = j; jr < end; jr += kNr) {
+            multiply_sliver(o, i, std::min(rows, i + tile_rows), packed_b + (jr - j) * k, jr,
+                            std::min<int64_t>(kNr, end - jr),
+                            jr + kNr >= end && end < last
+                                ? ahead_of(b_rows, std::min(last, end + step) - end, k, end)
+                                : Ahead{});
           }
-        });
-        const Operands o{packed_a,
-                         packed_b,
-                         k,
-                         c + ic * ldc + jc,
-                         ldc,
-                         write == Write::add || pc > 0,
-                         bias && pc == 0 ? bias + jc : nullptr};
-        // Even tiles: with few of them a short last one would leave a thread idle.
-        const int64_t row_tiles = ceil_div(rows, kTileRows),
-                      tile_rows = round_up(ceil_div(rows, row_tiles), kMr);
-        const int64_t col_tiles = ceil_div(cols, kTileCols),
-                      tile_cols = round_up(ceil_div(cols, col_tiles), kNr);
-        exec.pool.run(row_tiles * col_tiles, [&](int64_t task, int) {
-          const int64_t i = task % row_tiles * tile_rows, j = task / row_tiles * tile_cols;
-          multiply_block(o, i, std::min(rows, i + tile_rows), j, std::min(cols, j + tile_cols));
-        });
-      }
+        }
+      });
     }
   }
 }
 
-int64_t matmul_tile_scratch(int64_t M, int64_t N, int64_t K) {
-  return (round_up(M, kMr) + round_up(N, kNr)) * std::min(K, kKc);
+int64_t matmul_tile_scratch(int64_t M, int64_t, int64_t K) {
+  return (round_up(M, kMr) + kNr) * std::min(K, kKc);
 }
 
 void matmul_tile(int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,
@@ -226,17 +256,20 @@ void matmul_tile(int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, fl
   for (int64_t pc = 0; pc < K; pc += kKc) {
     const int64_t k = std::min(K - pc, kKc);
     float* const packed_b = scratch;
-    float* const packed_a = scratch + round_up(N, kNr) * k;
-    for (int64_t j = 0; j < N; j += kNr) pack_cols(offset(b, pc, 0), N, k, j, packed_b);
-    for (int64_t i = 0; i < M; i += kMr) pack_rows(offset(a, 0, pc), M, k, i, packed_a);
-    multiply_block({packed_a, packed_b, k, c, ldc, write == Write::add || pc > 0, nullptr}, 0, M, 0, N);
+    float* const packed_a = scratch + kNr * k;
+    for (int64_t i = 0; i < M; i += kPackGroup * kMr) pack_rows(offset(a, 0, pc), M, k, i, packed_a);
+    const Operands o{packed_a, k, c, ldc, write == Write::add || pc > 0, nullptr};
+    for (int64_t j = 0; j < N; j += kNr) {
+      pack_cols(offset(b, pc, 0), std::min<int64_t>(kNr, N - j), k, j, packed_b);
+      multiply_sliver(o, 0, M, packed_b, j, std::min<int64_t>(kNr, N - j), {});
+    }
   }
 }
 
 namespace {
 // Rows of x handled together: their sums and a vector of w fit the registers.
 constexpr int kVectorRows = 4;
-constexpr int64_t kRowsOfW = 16;  // per task
+constexpr int64_t kTaskFloats = 65536;  // of w: a long read, and enough tasks to keep the threads even
 
 /// y[r] = dot(x[r], w) for `rows` <= kVectorRows rows, K terms, over four running sums each.
 template <int rows>
@@ -266,8 +299,9 @@ void dot_rows(const float* x, int64_t ldx, const float* w, int64_t K, float* y, 
 void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y,
             int64_t ldy, const float* bias) {
   if (exec.dry()) return;
-  exec.pool.run(ceil_div(N, kRowsOfW), [&](int64_t task, int) {
-    for (int64_t n = task * kRowsOfW; n < std::min(N, (task + 1) * kRowsOfW); ++n) {
+  const int64_t rows_of_w = std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(K, 1));
+  exec.pool.run(ceil_div(N, rows_of_w), [&](int64_t task, int) {
+    for (int64_t n = task * rows_of_w; n < std::min(N, (task + 1) * rows_of_w); ++n) {
       const float offset = bias ? bias[n] : 0.0f;
       const float* wn = w + n * K;
       for (int64_t r = 0; r < B; r += kVectorRows) {

@@ -105,10 +105,7 @@ LossSums Transformer::train_step(Exec& exec, std::span<const int32_t> inputs,
   for (size_t layer = m.blocks.size(); layer-- > 0;) {
     ArenaScope layer_scope(exec.saved);
     const Rng rng = exec.rng.split(layer);
-    if (checkpointing) {
-      ArenaScope scope(exec.scratch);
-      m.blocks[layer].forward(exec, s, rng, saved[layer].x, exec.scratch.take({B, T, C}), &saved[layer]);
-    }
+    if (checkpointing) m.blocks[layer].forward(exec, s, rng, saved[layer].x, {}, &saved[layer]);
     m.blocks[layer].backward(exec, s, rng, saved[layer], d);
   }
   if (embedding_dropout) apply_dropout(exec, d, embedding_dropout, d);

@@ -104,6 +104,8 @@ void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Te
     up.forward(exec, n, h, few_rows);
     observe("mlp_up", h);
   }
+  if (saved) *saved = {x, qkv_rows, attended, lse, r, h};
+  if (!y) return;
   const Tensor activated_h = exec.scratch.take({B, T, activated()});
   activate(exec, activation, gated, h, activated_h);
   observe("mlp_activation", activated_h);
@@ -111,7 +113,6 @@ void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Te
   observe("mlp_out", y);
   add_dropout(exec, r, y, dropout_of(s, residual_dropout, rng, kMlpResidualStream), y);
   observe("block", y);
-  if (saved) *saved = {x, qkv_rows, attended, lse, r, h};
 }
 
 void Block::mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d) {

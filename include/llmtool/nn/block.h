@@ -66,7 +66,8 @@ class Block {
   Norm attention_norm, mlp_norm;
   Linear qkv, out, up, down;  // `up` is gate and up side by side where gated
 
-  /// x, y (B, T, C). With saved == nullptr nothing is kept. `rng` is the layer's own stream for dropout.
+  /// x, y (B, T, C). With saved == nullptr nothing is kept; with an empty y only `saved` is made, for less
+  /// than the whole price. `rng` is the layer's own stream for dropout.
   void forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y, BlockSaved* saved) const;
   /// d (B, T, C) holds the gradient with respect to y and then that with respect to x.
   void backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d);
