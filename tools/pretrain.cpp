@@ -63,7 +63,7 @@ std::function<int()> pretrain_command(CLI::App& app) {
   app.add_flag("--allow-config-changes", flags->options.allow_config_changes,
                "Resume although config or data differ");
   app.add_flag("--dry-run", flags->options.dry_run,
-               "Say what would be done and what it would take, and stop");
+               "Say what would be done, and what memory and time it would take, and stop");
   add_common_flags(app, flags->common);
   return [flags] { return run_pretrain(*flags); };
 }

@@ -164,22 +164,18 @@ nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& toke
   report["pad_id"] = tokenizer.pad_id();
   report["adds_bos"] = tokenizer.adds_bos();
   if (corpus.inputs.empty()) return report;
-  int64_t tokens = 0, unknown = 0, continuation = 0;
-  CorpusCounts counts = encode_corpus(pool, tokenizer, corpus, [&](std::vector<TokenId>&& ids, bool) {
+  int64_t tokens = 0, unknown = 0;
+  const CorpusCounts counts = encode_corpus(pool, tokenizer, corpus, [&](std::vector<TokenId>&& ids, bool) {
     tokens += static_cast<int64_t>(ids.size());
     unknown += std::count(ids.begin(), ids.end(), tokenizer.unk_id());
-  });
-  read_corpus(corpus, [&](CorpusPiece&& piece) {
-    continuation +=
-        std::count_if(piece.text.begin(), piece.text.end(), [](char c) { return (c & 0xC0) == 0x80; });
   });
   const auto share = [&](int64_t n) {
     return tokens ? static_cast<double>(n) / static_cast<double>(tokens) : 0.0;
   };
   report["bytes"] = counts.bytes;
-  report["characters"] = counts.bytes - continuation;
+  report["characters"] = counts.characters;
   report["tokens"] = tokens;
-  report["characters_per_token"] = share(counts.bytes - continuation);
+  report["characters_per_token"] = share(counts.characters);
   report["bytes_per_token"] = share(counts.bytes);
   report["unknown_rate"] = share(unknown);
   return report;

@@ -17,7 +17,8 @@ constexpr size_t kHugePage = 2 << 20;
 
 MemoryBlock::MemoryBlock(size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
-  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  // Unreserved: nothing is taken before it is touched, so that a plan too large is refused by its plan.
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw Error(cat("[memory] could not get ", human_bytes(static_cast<double>(bytes))));
   data_ = static_cast<std::byte*>(p);
   if (bytes >= 4 * kHugePage) madvise(p, bytes, MADV_HUGEPAGE);

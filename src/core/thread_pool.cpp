@@ -21,17 +21,31 @@ int available_cores() {
 }
 
 namespace {
-// Parallel loops of a step follow each other within microseconds; waiting that long costs less than a
-// wake-up.
-constexpr int kSpins = 20000;
+// Parallel loops of a step follow each other within microseconds: waiting for the next costs less than a
+// wake-up. On a machine with other work, who waits gives way to it.
+constexpr int kPauses = 2000, kYields = 200;
 
 void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
 }
+
+/// Waits until `ready()`, for so long; returns whether it came.
+template <class Ready>
+bool spin_until(Ready ready) {
+  for (int i = 0; i < kPauses; ++i, pause()) {
+    if (ready()) return true;
+  }
+  for (int i = 0; i < kYields; ++i, std::this_thread::yield()) {
+    if (ready()) return true;
+  }
+  return false;
+}
 }  // namespace
 
+// The caller takes part, and waits for tasks that others have begun, never for a thread that has not woken:
+// one that comes late finds nothing left.
 struct ThreadPool::Impl {
   explicit Impl(int threads) : scratch(threads) {
     for (int w = 1; w < threads; ++w) workers.emplace_back([this, w] { work(w); });
@@ -41,57 +55,69 @@ struct ThreadPool::Impl {
     {
       std::lock_guard lock(mutex);
       stop = true;
-      generation.fetch_add(1, std::memory_order_release);
     }
     wake.notify_all();
     for (auto& t : workers) t.join();
   }
 
+  bool idle() const { return (open.load() & kCount) == 0 && !stop.load(); }
+
   void work(int worker) {
-    uint64_t seen = 0;
     for (;;) {
-      uint64_t now = generation.load(std::memory_order_acquire);
-      for (int spin = 0; now == seen && spin < kSpins; ++spin) {
-        pause();
-        now = generation.load(std::memory_order_acquire);
-      }
-      if (now == seen) {
+      if (!spin_until([&] { return !idle(); })) {
         std::unique_lock lock(mutex);
-        wake.wait(lock, [&] { return generation.load(std::memory_order_acquire) != seen; });
-        now = generation.load(std::memory_order_acquire);
+        ++sleeping;
+        wake.wait(lock, [&] { return !idle(); });
+        --sleeping;
       }
-      seen = now;
       if (stop) return;
       drain(worker);
-      busy.fetch_sub(1, std::memory_order_acq_rel);
     }
   }
 
+  /// Takes open tasks until there is none.
   void drain(int worker) {
-    for (;;) {
-      const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
-      if (i >= count) return;
+    uint64_t seen = open.load();
+    while ((seen & kCount) != 0) {
+      if (!open.compare_exchange_weak(seen, seen - 1)) continue;
+      // From here to ++done this job stays.
       try {
-        (*task)(i, worker);
+        if (!failed) (*task)(count - static_cast<int64_t>(seen & kCount), worker);
       } catch (...) {
         std::lock_guard lock(mutex);
-        if (!failure) failure = std::current_exception();
-        next.store(count, std::memory_order_relaxed);
+        if (!failed.exchange(true)) failure = std::current_exception();
       }
+      ++done;
+      seen = open.load();
     }
   }
+
+  void start(int64_t tasks, const std::function<void(int64_t, int)>& what) {
+    task = &what;
+    count = tasks;
+    done = 0;
+    failed = false;
+    open = ++job << kCountBits | static_cast<uint64_t>(tasks);
+    if (sleeping == 0) return;
+    { std::lock_guard lock(mutex); }  // who is about to sleep has not looked yet, or sleeps
+    wake.notify_all();
+  }
+
+  static constexpr int kCountBits = 32;
+  static constexpr uint64_t kCount = (uint64_t{1} << kCountBits) - 1;
 
   std::vector<std::thread> workers;
   std::vector<MemoryBlock> scratch;
   std::mutex mutex;
   std::condition_variable wake;
-  std::atomic<uint64_t> generation{0};
-  std::atomic<int64_t> next{0};
-  std::atomic<int> busy{0};
+  std::atomic<uint64_t> open{0};  // the job's number and, below, how many of its tasks nobody has taken
+  std::atomic<int64_t> done{0};
+  std::atomic<int> sleeping{0};
+  std::atomic<bool> failed{false}, stop{false};
+  uint64_t job = 0;
   int64_t count = 0;
   const std::function<void(int64_t, int)>* task = nullptr;
   std::exception_ptr failure;
-  bool stop = false;
 };
 
 ThreadPool::ThreadPool(int threads)
@@ -106,21 +132,11 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
     for (int64_t i = 0; i < count; ++i) task(i, 0);
     return;
   }
-  p.task = &task;
-  p.count = count;
-  p.failure = nullptr;
-  p.next.store(0, std::memory_order_relaxed);
-  p.busy.store(static_cast<int>(p.workers.size()), std::memory_order_relaxed);
-  {
-    std::lock_guard lock(p.mutex);
-    p.generation.fetch_add(1, std::memory_order_release);
-  }
-  p.wake.notify_all();
+  p.start(count, task);
   p.drain(0);
-  for (int spin = 0; p.busy.load(std::memory_order_acquire) != 0; ++spin) {
-    spin < kSpins ? pause() : std::this_thread::yield();
+  while (!spin_until([&] { return p.done == count; })) {
   }
-  if (p.failure) std::rethrow_exception(p.failure);
+  if (p.failed) std::rethrow_exception(p.failure);
 }
 
 void* ThreadPool::scratch(int worker, size_t bytes) {

@@ -88,6 +88,8 @@ class Document {
  private:
   void give(bool last) {
     counts_.bytes += static_cast<int64_t>(text_.size());
+    counts_.characters +=
+        std::count_if(text_.begin(), text_.end(), [](char c) { return (c & 0xC0) != 0x80; });
     sink_({std::move(text_), first_, last});
     text_.clear();
     first_ = false;

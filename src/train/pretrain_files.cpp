@@ -67,6 +67,11 @@ void PretrainRun::load(const RunFolder::Checkpoint& checkpoint) {
   saved_path_ = checkpoint.path;
 }
 
+std::string PretrainRun::time_estimate(int64_t steps) const {
+  const double tokens = static_cast<double>(steps) * static_cast<double>(step_tokens());
+  return cat("time: about ", human_time(tokens / speed_), " at ", human_count(speed_), " tokens/s");
+}
+
 void PretrainRun::show_state(double loss, double tokens_per_second) {
   const int64_t steps = config_.training.schedule.max_steps, done = state_.step - first_step_;
   const double spent = elapsed() - state_.seconds;
@@ -74,7 +79,7 @@ void PretrainRun::show_state(double loss, double tokens_per_second) {
   const std::string numbers = cat("step ", state_.step, "/", steps, "  loss ", fixed(loss, 3), "  ",
                                   human_count(tokens_per_second), " tokens/s  ", human_time(left), " left");
   if (done == 5 && steps - state_.step > 5) {
-    info(cat("about ", human_time(left), " at ", human_count(tokens_per_second), " tokens/s"));
+    info(time_estimate(steps - state_.step));
   }
   if (progress_on_terminal()) {
     constexpr int64_t kWidth = 24;

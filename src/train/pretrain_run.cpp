@@ -16,18 +16,20 @@ double PretrainRun::elapsed() const {
   return state_.seconds + std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
 }
 
-void PretrainRun::train_one_step() {
+uint64_t PretrainRun::first_sample() const {
   const TrainingConfig& t = config_.training;
-  const double began = elapsed();
+  return static_cast<uint64_t>(state_.step * t.batch_size * t.gradient_accumulation_steps);
+}
+
+LossSums PretrainRun::take_gradients() {
+  const TrainingConfig& t = config_.training;
   fill_zero(*exec_, model_->params().gradients());
-  const auto per_step = static_cast<uint64_t>(t.batch_size * t.gradient_accumulation_steps);
-  const uint64_t first_sample = static_cast<uint64_t>(state_.step) * per_step;
   const LossOptions options{1.0 / static_cast<double>(step_tokens()), t.z_loss};
   LossSums sums;
   for (int64_t micro = 0; micro < t.gradient_accumulation_steps; ++micro) {
     for (int64_t b = 0; b < t.batch_size; ++b) {
       const auto at = static_cast<size_t>(b * t.sequence_length);
-      windows_->sample(first_sample + static_cast<uint64_t>(micro * t.batch_size + b), &inputs_[at],
+      windows_->sample(first_sample() + static_cast<uint64_t>(micro * t.batch_size + b), &inputs_[at],
                        &targets_[at]);
     }
     exec_->rng = Rng(static_cast<uint64_t>(t.seed))
@@ -38,17 +40,43 @@ void PretrainRun::train_one_step() {
     sums.loss += more.loss;
     sums.count += more.count;
   }
+  return sums;
+}
+
+void PretrainRun::update_weights(double rate, double norm) {
+  const double most = config_.training.max_grad_norm;
+  optimizer_->step(*exec_, rate, most > 0 ? std::min(1.0, most / (norm + 1e-6)) : 1.0);
+}
+
+void PretrainRun::rehearse() {
+  prepare_windows();
+  if (config_.training.init_from.empty()) model_->initialize(static_cast<uint64_t>(config_.training.seed));
+  constexpr int kSteps = 3;  // the first touches fresh memory
+  for (int i = 0; i < kSteps; ++i) {
+    const double began = elapsed();
+    take_gradients();
+    update_weights(0, gradient_norm(*exec_, model_->params()));
+    speed_ = std::max(speed_, static_cast<double>(step_tokens()) / std::max(1e-9, elapsed() - began));
+  }
+  info(time_estimate(config_.training.schedule.max_steps));
+}
+
+void PretrainRun::train_one_step() {
+  const TrainingConfig& t = config_.training;
+  const double began = elapsed();
+  const LossSums sums = take_gradients();
   loss_ = sums.loss / static_cast<double>(sums.count);
   const double norm = gradient_norm(*exec_, model_->params());
   if (!std::isfinite(loss_) || !std::isfinite(norm)) {
     throw Error(cat("step ", state_.step + 1, ": the loss is ", loss_, " and the gradient norm ", norm,
-                    " (samples ", first_sample, " to ", first_sample + per_step - 1,
+                    " (samples ", first_sample(), " to ",
+                    first_sample() + static_cast<uint64_t>(t.batch_size * t.gradient_accumulation_steps) - 1,
                     " of the run); nothing was updated. Last good checkpoint: ",
                     saved_path_.empty() ? "none" : saved_path_.string(),
                     ". Try a lower training.learning_rate"));
   }
   const double rate = t.schedule.at(state_.step);
-  optimizer_->step(*exec_, rate, t.max_grad_norm > 0 ? std::min(1.0, t.max_grad_norm / (norm + 1e-6)) : 1.0);
+  update_weights(rate, norm);
   ++state_.step;
   const double seconds = std::max(1e-9, elapsed() - began);
   const double speed = static_cast<double>(step_tokens()) / seconds;
@@ -175,7 +203,10 @@ void PretrainRun::finish(PretrainOutcome& outcome) {
 
 PretrainOutcome PretrainRun::run() {
   PretrainOutcome outcome;
-  if (options_.dry_run) return outcome;
+  if (options_.dry_run) {
+    rehearse();
+    return outcome;
+  }
   start_or_resume();
   if (state_.step == 0) {
     evaluate();

@@ -39,7 +39,13 @@ class PretrainRun {
   void check_same_run() const;
   void write_run_json() const;
 
+  void prepare_windows();
+
   // The loop (pretrain_run.cpp).
+  uint64_t first_sample() const;  // of the step to come, counted from the start of the run
+  LossSums take_gradients();      // of the step to come
+  void update_weights(double rate, double norm);
+  void rehearse();  // a few steps that leave nothing but an estimate of the time
   void train_one_step();
   void after_step();
   void evaluate();
@@ -54,6 +60,7 @@ class PretrainRun {
   void load(const RunFolder::Checkpoint& checkpoint);
   void save_model(const std::filesystem::path& folder, DType stored) const;
   void update_report();
+  std::string time_estimate(int64_t steps) const;
   void show_state(double loss, double tokens_per_second);
 
   ThreadPool& pool_;

@@ -146,7 +146,6 @@ void PretrainRun::plan_memory() {
                     plan_.text(),
                     advice.empty() ? "; no batch size would fit: take a smaller model" : advice));
   }
-  if (options_.dry_run) return;
   saved_ = std::make_unique<Arena>(saved);
   scratch_ = std::make_unique<Arena>(scratch);
   exec_ = std::make_unique<Exec>(Exec{pool_, *saved_, *scratch_, Rng()});
@@ -210,11 +209,15 @@ void PretrainRun::write_run_json() const {
   write_file(folder_.path() / "run.json", run.dump(2) + "\n");
 }
 
-void PretrainRun::start_or_resume() {
+void PretrainRun::prepare_windows() {
   windows_.emplace(data_.training, config_.training.sequence_length,
                    static_cast<uint64_t>(config_.training.seed));
   inputs_.resize(static_cast<size_t>(config_.training.batch_size * config_.training.sequence_length));
   targets_.resize(inputs_.size());
+}
+
+void PretrainRun::start_or_resume() {
+  prepare_windows();
   std::optional<RunFolder::Checkpoint> checkpoint;
   if (options_.resume) {
     check_same_run();

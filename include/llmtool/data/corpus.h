@@ -22,7 +22,7 @@ struct CorpusOptions {
 
 /// What was read, and what was not as it should be.
 struct CorpusCounts {
-  int64_t files = 0, documents = 0, bytes = 0;  // bytes of text
+  int64_t files = 0, documents = 0, bytes = 0, characters = 0;  // bytes and characters of text
   int64_t invalid_bytes = 0;                    // not UTF-8: each became U+FFFD
   int64_t nul_bytes = 0;                        // left out
   int64_t skipped_files = 0;                    // in folders: of other kinds
@@ -49,7 +49,7 @@ CorpusCounts read_corpus(const CorpusOptions& options, const std::function<void(
 CorpusCounts encode_corpus(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& options,
                            const std::function<void(std::vector<TokenId>&& ids, bool document_ends)>& sink);
 
-/// Trains a tokenizer on the corpus, whose files are read one by one.
+/// Trains a tokenizer on the corpus, of which only the lines sampled are held in memory.
 TokenizerTrainingResult train_tokenizer_on(const TokenizerTraining& training, const CorpusOptions& corpus,
                                            CorpusCounts& counts);
 
