@@ -36,7 +36,7 @@ struct GenerateConfig {
     v.integer("batch_size", options.batch_size, {1, 4096}, "sequences decoded together");
     v.choice("truncate", truncate, {"none", "left"}, "left: a prompt that is too long loses its beginning");
     v.integer("logprobs", options.logprobs, {-1, 1 << 20},
-              "log-probabilities, with the k likeliest; -1: none");
+              "with the log-probabilities of --json, the k likeliest tokens; -1: none");
     v.boolean("echo", options.echo, "the prompt, too (and its log-probabilities)");
   }
 };
@@ -134,6 +134,7 @@ int run_generate(GenerateFlags& flags) {
   settle_stops(config, model, tokenizer.get());
   if (!config.options.stop_strings.empty() && !tokenizer)
     throw UsageError("--stop: the model has no tokenizer");
+  if (flags.common.json) config.options.logprobs = std::max<int64_t>(0, config.options.logprobs);
   const Generator::Source source = open_prompts(flags.prompts, tokenizer.get());
   Generator generator(model, tokenizer.get(), pool, config.options);
   if (flags.common.json) return run_json(generator, source, config.options, tokenizer.get());
@@ -170,8 +171,7 @@ void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) 
       "Go on behind the model's stop ids");
   add_key<int64_t>(app, f, "--num-samples", "num_samples", "Answers to each prompt (default: 1)");
   add_key<int64_t>(app, f, "--batch-size", "batch_size", "Sequences decoded together (default: 8)");
-  add_key<int64_t>(app, f, "--logprobs", "logprobs",
-                   "With --json: log-probabilities and the k likeliest tokens");
+  add_key<int64_t>(app, f, "--logprobs", "logprobs", "With --json: the k likeliest tokens at each place");
   app.add_flag_callback(
       "--echo", [f] { f->given.emplace_back("echo", true); }, "The prompt, too (and its log-probabilities)");
   add_key<std::string>(app, f, "--truncate", "truncate", "left: too long a prompt loses its beginning");

@@ -99,20 +99,18 @@ nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOpt
                                 {"text", r.text},
                                 {"ids", r.ids},
                                 {"finish_reason", r.finish_reason}};
-  if (options.logprobs >= 0) {
-    row["logprobs"] = r.logprobs;
-    nlohmann::ordered_json top = nlohmann::ordered_json::array();
-    for (const auto& list : r.top_logprobs) {
-      nlohmann::ordered_json entry = nlohmann::ordered_json::array();
-      for (const auto& [id, logprob] : list) {
-        nlohmann::ordered_json one = {{"id", id}, {"logprob", logprob}};
-        if (tokenizer && id < tokenizer->vocab_size()) one["piece"] = tokenizer->piece(id);
-        entry.push_back(std::move(one));
-      }
-      top.push_back(std::move(entry));
+  row["logprobs"] = r.logprobs;
+  nlohmann::ordered_json top = nlohmann::ordered_json::array();
+  for (const auto& list : r.top_logprobs) {
+    nlohmann::ordered_json entry = nlohmann::ordered_json::array();
+    for (const auto& [id, logprob] : list) {
+      nlohmann::ordered_json one = {{"id", id}, {"logprob", logprob}};
+      if (tokenizer && id < tokenizer->vocab_size()) one["piece"] = tokenizer->piece(id);
+      entry.push_back(std::move(one));
     }
-    row["top_logprobs"] = std::move(top);
+    top.push_back(std::move(entry));
   }
+  row["top_logprobs"] = std::move(top);
   if (options.echo) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const auto& logprob : r.prompt_logprobs) {

@@ -34,13 +34,43 @@ void normalize(std::vector<Candidate>& list) {
   for (Candidate& c : list) c.second /= total;
 }
 
-/// Keeps the fewest of the sorted list whose probabilities reach p.
+/// The tokens that penalties, temperature and top-k leave, with their probabilities; in no order.
+std::vector<Candidate> softened(std::span<const float> logits, const SamplingOptions& o,
+                                const TokenHistory& history) {
+  std::vector<Candidate> list(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (std::isnan(logits[i])) throw Error(cat("[sampler] the logit of token ", i, " is no number"));
+    list[i] = {static_cast<TokenId>(i), logits[i]};
+  }
+  if (o.penalizes()) penalize(list, o, history);
+  const Candidate best = *std::min_element(list.begin(), list.end(), likelier);
+  if (o.temperature == 0) return {{best.first, 1.0}};
+  if (o.top_k > 0 && o.top_k < static_cast<int64_t>(list.size())) {
+    std::nth_element(list.begin(), list.begin() + o.top_k - 1, list.end(), likelier);
+    list.resize(static_cast<size_t>(o.top_k));
+  }
+  for (Candidate& c : list) c.second = std::exp((c.second - best.second) / o.temperature);
+  normalize(list);
+  return list;
+}
+
+/// Sorts, after leaving out what neither top-p nor min-p can keep: a sort of a whole vocabulary costs more
+/// than a small model's step. Below (1 - p) / n all n together do not reach the share that top-p drops.
+void sort_eligible(std::vector<Candidate>& list, const SamplingOptions& o) {
+  double most = 0;
+  for (const Candidate& c : list) most = std::max(most, c.second);
+  const double rare = o.top_p < 1 ? (1 - o.top_p) / static_cast<double>(list.size()) : 0;
+  const double least = std::min(most, std::max(o.min_p * most, rare));
+  std::erase_if(list, [&](const Candidate& c) { return c.second < least; });
+  std::sort(list.begin(), list.end(), likelier);
+}
+
+/// The fewest of the sorted list whose probabilities reach p.
 void keep_top_p(std::vector<Candidate>& list, double p) {
   double total = 0;
   size_t kept = 0;
   while (kept < list.size() && total < p) total += list[kept++].second;
   list.resize(std::max<size_t>(1, kept));
-  normalize(list);
 }
 }  // namespace
 
@@ -53,38 +83,18 @@ double log_sum_exp(std::span<const float> logits) {
 
 std::vector<Candidate> candidates(std::span<const float> logits, const SamplingOptions& o,
                                   const TokenHistory& history) {
-  std::vector<Candidate> list(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (std::isnan(logits[i])) throw Error(cat("[sampler] the logit of token ", i, " is no number"));
-    list[i] = {static_cast<TokenId>(i), logits[i]};
-  }
-  if (o.penalizes()) penalize(list, o, history);
-  if (o.temperature == 0) {
-    const Candidate best = *std::min_element(list.begin(), list.end(), likelier);
-    return {{best.first, 1.0}};
-  }
-  if (o.top_k > 0 && o.top_k < static_cast<int64_t>(list.size())) {
-    std::nth_element(list.begin(), list.begin() + o.top_k - 1, list.end(), likelier);
-    list.resize(static_cast<size_t>(o.top_k));
-  }
-  std::sort(list.begin(), list.end(), likelier);
-  const double most = list[0].second;
-  for (Candidate& c : list) c.second = std::exp((c.second - most) / o.temperature);
-  normalize(list);
+  std::vector<Candidate> list = softened(logits, o, history);
+  sort_eligible(list, o);
   if (o.top_p < 1) keep_top_p(list, o.top_p);
-  if (o.min_p > 0) {
-    const double least = o.min_p * list[0].second;
-    const auto end =
-        std::find_if(list.begin() + 1, list.end(), [&](const Candidate& c) { return c.second < least; });
-    list.erase(end, list.end());
-    normalize(list);
-  }
+  normalize(list);
   return list;
 }
 
-TokenId sample(std::span<const float> logits, const SamplingOptions& options, const TokenHistory& history,
+TokenId sample(std::span<const float> logits, const SamplingOptions& o, const TokenHistory& history,
                double uniform) {
-  const std::vector<Candidate> list = candidates(logits, options, history);
+  const bool in_any_order = o.top_p >= 1 && o.min_p == 0;
+  const std::vector<Candidate> list =
+      in_any_order ? softened(logits, o, history) : candidates(logits, o, history);
   double total = 0;
   for (const Candidate& c : list) {
     total += c.second;

@@ -95,7 +95,9 @@ void PretrainRun::check_data() const {
 MemoryPlan PretrainRun::measure(const TrainingConfig& training, size_t* saved, size_t* scratch) {
   Arena saved_arena, scratch_arena;
   Exec exec{pool_, saved_arena, scratch_arena, Rng()};
-  const std::vector<int32_t> ids(static_cast<size_t>(training.batch_size * training.sequence_length));
+  const size_t tokens = static_cast<size_t>(training.batch_size * training.sequence_length);
+  const MemoryBlock untouched(tokens * sizeof(int32_t));
+  const std::span ids(reinterpret_cast<const int32_t*>(untouched.data()), tokens);
   model_->train_step(exec, ids, ids, training.batch_size, {}, training.gradient_checkpointing);
   model_->evaluate(exec, ids, ids, training.batch_size);
   *saved = saved_arena.peak();
