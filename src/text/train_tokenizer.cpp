@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "llmtool/core/error.h"
+#include "llmtool/core/rng.h"
 #include "text/sentencepiece_model.h"
 #include "text/utf8.h"
 
@@ -70,6 +71,31 @@ class Sentences : public sentencepiece::SentenceIterator {
   bool done_ = false, saw_tab_ = false;
 };
 
+/// So many of the sentences, each as likely as any other (Vitter 1985, algorithm R). libsentencepiece would
+/// draw the same ones whatever the seed.
+class Sample : public sentencepiece::SentenceIterator {
+ public:
+  Sample(Sentences& all, size_t most, Rng rng) {
+    for (uint64_t seen = 0; !all.done(); all.Next()) {
+      ++seen;
+      if (lines_.size() < most) {
+        lines_.push_back(all.value());
+      } else if (const uint64_t place = rng.below(seen); place < most) {
+        lines_[place] = all.value();
+      }
+    }
+  }
+
+  bool done() const override { return at_ == lines_.size(); }
+  void Next() override { std::string().swap(lines_[at_++]); }
+  const std::string& value() const override { return lines_[at_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  std::vector<std::string> lines_;
+  size_t at_ = 0;
+};
+
 /// A list in the comma-separated form that the trainer's flags take.
 std::string comma_separated(const std::vector<std::string>& items) {
   std::string list;
@@ -93,6 +119,7 @@ void check(const TokenizerTraining& s) {
     throw UsageError(
         cat("character_coverage: expected a number above 0 and at most 1, found ", s.character_coverage));
   }
+  if (s.max_lines < 0) throw UsageError(cat("max_lines: expected at least 0, found ", s.max_lines));
   for (const std::string& symbol : s.user_symbols) {
     if (symbol.empty() || symbol.size() > 256) throw UsageError("user_symbols: expected 1 to 256 bytes each");
   }
@@ -130,15 +157,19 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
       {"bos_id", "-1"},
       {"eos_id", "1"},
       {"max_sentence_length", std::to_string(2 * kMaxLine)},
-      {"input_sentence_size", std::to_string(s.max_lines)},
-      {"shuffle_input_sentence", "true"},
+      {"input_sentence_size", "0"},
       {"num_threads",
        "16"},  // sums are cut into this many parts: fixed, as they decide the scores' last bits
       {"minloglevel", "2"}};
-  sentencepiece::SetRandomGeneratorSeed(static_cast<unsigned>(s.seed));
   Sentences sentences(source, result);
   if (sentences.done()) throw Error("[tokenizer] expected text to train on, found none");
-  const auto status = sentencepiece::SentencePieceTrainer::Train(flags, &sentences, &result.model);
+  sentencepiece::util::Status status;
+  if (s.max_lines > 0) {
+    Sample sample(sentences, static_cast<size_t>(s.max_lines), Rng(s.seed));
+    status = sentencepiece::SentencePieceTrainer::Train(flags, &sample, &result.model);
+  } else {
+    status = sentencepiece::SentencePieceTrainer::Train(flags, &sentences, &result.model);
+  }
   if (!status.ok()) throw Error(cat("[tokenizer] ", status.message()));
   // A tab may not stand in a sentence, so it is never learnt: a piece {piece: "\t", type: user defined} more.
   if (sentences.saw_tab() && !bytes) result.model += std::string("\x0A\x05\x0A\x01\t\x18\x04", 7);

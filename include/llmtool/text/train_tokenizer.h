@@ -15,7 +15,7 @@ struct TokenizerTraining {
   double character_coverage = 0.9999;  // share of the text's characters that get a piece; char models: 1
   bool byte_fallback = true;           // characters without a piece become bytes (unigram and bpe)
   std::vector<std::string> user_symbols;
-  int64_t max_lines = 2'000'000;  // lines sampled from a larger corpus; 0: all
+  int64_t max_lines = 2'000'000;  // lines sampled from a larger corpus, by seed; 0: all
   uint64_t seed = 1;
 };
 

@@ -1,0 +1,178 @@
+// What each setting lets through, worked out by hand, and how often it is then drawn.
+
+#include "llmtool/infer/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "llmtool/core/error.h"
+#include "llmtool/core/rng.h"
+
+namespace llmtool {
+namespace {
+
+using List = std::vector<std::pair<TokenId, double>>;
+
+/// Logits of these probabilities.
+std::vector<float> logits_of(const std::vector<double>& probabilities) {
+  std::vector<float> logits;
+  for (const double p : probabilities) logits.push_back(static_cast<float>(std::log(p) + 3));
+  return logits;
+}
+
+void expect_list(const List& found, const List& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(found[i].first, expected[i].first);
+    EXPECT_NEAR(found[i].second, expected[i].second, 1e-6);  // the logits are floats
+  }
+}
+
+SamplingOptions plain() {
+  SamplingOptions o;
+  o.temperature = 1;
+  return o;
+}
+
+const std::vector<float> kFive = logits_of({0.1, 0.4, 0.05, 0.25, 0.2});
+
+TEST(Candidates, TemperatureAlone) {
+  expect_list(candidates(kFive, plain(), {}), {{1, 0.4}, {3, 0.25}, {4, 0.2}, {0, 0.1}, {2, 0.05}});
+  SamplingOptions cold = plain();
+  cold.temperature = 0.5;  // squares
+  expect_list(
+      candidates(kFive, cold, {}),
+      {{1, 0.16 / 0.275}, {3, 0.0625 / 0.275}, {4, 0.04 / 0.275}, {0, 0.01 / 0.275}, {2, 0.0025 / 0.275}});
+  cold.temperature = 0;
+  expect_list(candidates(kFive, cold, {}), {{1, 1}});
+}
+
+TEST(Candidates, EachFilterKeepsWhatItSays) {
+  SamplingOptions o = plain();
+  o.top_k = 2;
+  expect_list(candidates(kFive, o, {}), {{1, 0.4 / 0.65}, {3, 0.25 / 0.65}});
+  o.top_k = 99;
+  EXPECT_EQ(candidates(kFive, o, {}).size(), 5u);
+  o = plain();
+  o.top_p = 0.6;  // 0.4 is not enough, 0.65 is
+  expect_list(candidates(kFive, o, {}), {{1, 0.4 / 0.65}, {3, 0.25 / 0.65}});
+  o.top_p = 0;
+  expect_list(candidates(kFive, o, {}), {{1, 1}});
+  o.top_p = 0.9999;
+  EXPECT_EQ(candidates(kFive, o, {}).size(), 5u);
+  o = plain();
+  o.min_p = 0.3;  // of 0.4: from 0.12 on
+  expect_list(candidates(kFive, o, {}), {{1, 0.4 / 0.85}, {3, 0.25 / 0.85}, {4, 0.2 / 0.85}});
+  o.min_p = 1;
+  expect_list(candidates(kFive, o, {}), {{1, 1}});
+}
+
+TEST(Candidates, FiltersFollowEachOther) {
+  SamplingOptions o = plain();
+  o.top_k = 3;     // 0.4, 0.25, 0.2 of 0.85
+  o.top_p = 0.75;  // 0.65 / 0.85 = 0.765
+  expect_list(candidates(kFive, o, {}), {{1, 0.4 / 0.65}, {3, 0.25 / 0.65}});
+  o.min_p = 0.7;  // 0.25 is 0.625 of 0.4
+  expect_list(candidates(kFive, o, {}), {{1, 1}});
+  // The penalty comes before the others, the temperature before top-p.
+  o = plain();
+  o.temperature = 0.5;
+  o.top_p = 0.8;  // of the squares: 0.582, 0.809
+  EXPECT_EQ(candidates(kFive, o, {}).size(), 2u);
+}
+
+TEST(Candidates, TiesGoToTheLowerId) {
+  const std::vector<float> equal(6, 1.5f);
+  SamplingOptions o = plain();
+  o.top_k = 2;
+  expect_list(candidates(equal, o, {}), {{0, 0.5}, {1, 0.5}});
+  o = plain();
+  o.top_p = 0.5;
+  expect_list(candidates(equal, o, {}), {{0, 1.0 / 3}, {1, 1.0 / 3}, {2, 1.0 / 3}});
+  o.temperature = 0;
+  expect_list(candidates(equal, o, {}), {{0, 1}});
+}
+
+TEST(Candidates, PenaltiesChangeTheLogits) {
+  const std::vector<float> logits = {2, -1, 0.5f, 3};
+  const TokenHistory history{{{0, 2}, {1, 1}}, {{1, 3}, {3, 2}}};
+  const auto logit = [&](const SamplingOptions& o, TokenId id) {
+    const List list = candidates(logits, o, history);
+    double p = 0, of_two = 0;
+    for (const auto& [token, probability] : list) {
+      if (token == id) p = probability;
+      if (token == 2) of_two = probability;
+    }
+    return std::log(p / of_two) + 0.5;  // token 2 stands nowhere
+  };
+  SamplingOptions o = plain();
+  o.repetition_penalty = 2;
+  EXPECT_NEAR(logit(o, 0), 1, 1e-6);
+  EXPECT_NEAR(logit(o, 1), -2, 1e-6);  // once, though it stands in both
+  EXPECT_NEAR(logit(o, 3), 1.5, 1e-6);
+  o = plain();
+  o.frequency_penalty = 0.5;
+  EXPECT_NEAR(logit(o, 0), 2, 1e-6);  // the prompt does not count
+  EXPECT_NEAR(logit(o, 1), -2.5, 1e-6);
+  EXPECT_NEAR(logit(o, 3), 2, 1e-6);
+  o = plain();
+  o.presence_penalty = 0.5;
+  EXPECT_NEAR(logit(o, 1), -1.5, 1e-6);
+  EXPECT_NEAR(logit(o, 3), 2.5, 1e-6);
+}
+
+TEST(Candidates, ALogitThatIsNoNumberIsNamed) {
+  const std::vector<float> logits = {1, NAN, 2};
+  try {
+    candidates(logits, plain(), {});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("token 1"), std::string::npos);
+  }
+  expect_list(candidates(std::vector<float>{1, -INFINITY, 1}, plain(), {}), {{0, 0.5}, {2, 0.5}, {1, 0}});
+}
+
+TEST(Candidates, ALargeVocabularyLosesNothingToTheShortcut) {
+  // A long flat tail holds a tenth of the mass: top-p must reach into it.
+  std::vector<double> p(20001, 0.1 / 20000);
+  p[777] = 0.9;
+  SamplingOptions o = plain();
+  o.top_p = 0.95;
+  EXPECT_NEAR(static_cast<double>(candidates(logits_of(p), o, {}).size()), 10001, 10);
+}
+
+TEST(Sample, DrawsAsOftenAsTheProbabilitiesSay) {
+  for (int kind = 0; kind < 3; ++kind) {
+    SamplingOptions o = plain();
+    if (kind == 1) o.top_k = 3;
+    if (kind == 2) o.top_p = 0.8;
+    const List expected = candidates(kFive, o, {});
+    std::vector<int> drawn(5);
+    Rng rng(3);
+    constexpr int kDraws = 20000;
+    for (int i = 0; i < kDraws; ++i) ++drawn[static_cast<size_t>(sample(kFive, o, {}, rng.uniform()))];
+    double chi = 0;
+    int total = 0;
+    for (const auto& [id, probability] : expected) {
+      const double most = probability * kDraws, off = drawn[static_cast<size_t>(id)] - most;
+      chi += off * off / most;
+      total += drawn[static_cast<size_t>(id)];
+    }
+    EXPECT_EQ(total, kDraws);
+    EXPECT_LT(chi, 23.5);  // chi-squared with up to four degrees of freedom: once in ten thousand
+  }
+}
+
+TEST(Sample, TheEndsOfTheRangeAreTokens) {
+  EXPECT_EQ(sample(kFive, plain(), {}, 0), 0);
+  EXPECT_EQ(sample(kFive, plain(), {}, std::nextafter(1.0, 0.0)), 4);
+}
+
+TEST(LogSumExp, HoldsForHugeNumbers) {
+  EXPECT_NEAR(log_sum_exp(std::vector<float>{1000, 1000}), 1000 + std::log(2), 1e-9);
+  EXPECT_NEAR(log_sum_exp(std::vector<float>{-1000, -1e30f}), -1000, 1e-9);
+}
+
+}  // namespace
+}  // namespace llmtool
