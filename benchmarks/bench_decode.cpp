@@ -18,7 +18,7 @@ double read_all(ThreadPool& pool, const float* data, int64_t count) {
   const int64_t pieces = (count + kPiece - 1) / kPiece;
   std::vector<float> sums(static_cast<size_t>(pieces));
   pool.run(pieces, [&](int64_t piece, int) {
-    constexpr int kLanes = 128;
+    constexpr int kLanes = 64;  // eight AVX2 registers: more would spill
     float lanes[kLanes] = {};
     const float* from = data + piece * kPiece;
     const int64_t n = std::min(kPiece, count - piece * kPiece) / kLanes * kLanes;
