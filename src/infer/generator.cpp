@@ -47,9 +47,8 @@ size_t generation_scratch(const Transformer& model, ThreadPool& pool, int64_t ba
   Arena saved, scratch;
   Exec exec{pool, saved, scratch, Rng()};
   const ModelConfig& c = model.config();
-  KvCache cache(c, c.max_position_embeddings);
-  const int64_t n = std::min<int64_t>(c.max_position_embeddings, 512),
-                rows = echo ? std::min(n, kEchoRows) : 1;
+  KvCache cache(c, c.context());
+  const int64_t n = std::min<int64_t>(c.context(), 512), rows = echo ? std::min(n, kEchoRows) : 1;
   const std::vector<int32_t> ids(static_cast<size_t>(std::max(n, batch_size)));
   float unused = 0;
   model.forward(exec, std::span(ids).first(static_cast<size_t>(n)), cache,
@@ -65,7 +64,7 @@ struct Generator::Impl {
       : model(m),
         tokenizer(t),
         options(std::move(o)),
-        context(m.config().max_position_embeddings),
+        context(m.config().context()),
         saved(4096),
         scratch(generation_scratch(m, p, options.batch_size, options.echo)),
         exec{p, saved, scratch, Rng()} {}

@@ -44,7 +44,16 @@ void write_floats(FileWriter& file, const float* x, int64_t n, DType stored) {
   }
 }
 
+void write_rows(FileWriter& file, const NamedTensor& t) {
+  const auto rows = static_cast<int64_t>(t.file_rows.size()),
+             cols = t.tensor.size() / std::max<int64_t>(rows, 1);
+  std::vector<int64_t> row_of(t.file_rows.size());
+  for (int64_t r = 0; r < rows; ++r) row_of[static_cast<size_t>(t.file_rows[static_cast<size_t>(r)])] = r;
+  for (const int64_t r : row_of) write_floats(file, t.tensor.f32() + r * cols, cols, t.stored);
+}
+
 void write_tensor(FileWriter& file, const NamedTensor& t) {
+  if (!t.file_rows.empty()) return write_rows(file, t);
   if (t.tensor.dtype == t.stored && !t.transpose) return file.write(t.tensor.data, t.tensor.bytes());
   if (t.tensor.dtype != DType::f32) throw Error(cat(t.name, ": only f32 can be converted while writing"));
   if (!t.transpose) return write_floats(file, t.tensor.f32(), t.tensor.size(), t.stored);

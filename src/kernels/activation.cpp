@@ -38,6 +38,11 @@ ValueAndSlope gelu(Vec x) {
   return {x * phi, phi + x * density * 0.3989422804014327f};
 }
 
+ValueAndSlope relu(Vec x) {
+  const Vec slope = x > broadcast(0) ? broadcast(1) : Vec{};
+  return {x * slope, slope};
+}
+
 template <class F>
 void forward_rows(Exec& exec, bool gated, Tensor h, Tensor y, F f) {
   const int64_t width = y.cols();
@@ -78,6 +83,8 @@ void dispatch(Activation f, Rows rows) {
       return rows([](Vec x) { return gelu(x); });
     case Activation::gelu_tanh:
       return rows([](Vec x) { return gelu_tanh(x); });
+    case Activation::relu:
+      return rows([](Vec x) { return relu(x); });
   }
 }
 }  // namespace

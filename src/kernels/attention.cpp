@@ -5,6 +5,7 @@
 
 #include "kernels/parallel.h"
 #include "kernels/simd.h"
+#include "llmtool/kernels/convert.h"
 #include "llmtool/kernels/matmul.h"
 
 namespace llmtool {
@@ -42,9 +43,47 @@ MatrixView rows_from(MatrixView m, int64_t row) {
   return {m.data + row * m.row_stride, m.row_stride, m.col_stride};
 }
 
-/// Turns the first `valid` scores of a row into exp(score * scale - shift), the others into 0; returns their
-/// sum.
-float exponentials(float* row, int64_t valid, int64_t width, float scale, float shift) {
+/// Columns [first, last) of a tile's row: the keys that its query sees.
+struct Seen {
+  int64_t first, last;
+  int64_t size() const { return last - first; }
+};
+
+/// The keys that query i of T sees, of the keys from j0 on that a tile of `cols` holds.
+Seen seen_by(const AttentionInput& in, int64_t i, int64_t j0, int64_t cols) {
+  const int64_t at = in.S - in.T + i, window = in.rules.window;
+  const int64_t last = std::clamp<int64_t>((in.rules.causal ? at + 1 : in.S) - j0, 0, cols);
+  return {std::clamp<int64_t>(window > 0 ? at + 1 - window - j0 : 0, 0, last), last};
+}
+
+/// The first key of a tile's border that queries from i0 on see, and one past the last that those before i1
+/// see.
+Seen keys_of(const AttentionInput& in, int64_t i0, int64_t i1) {
+  const int64_t past = in.S - in.T, window = in.rules.window;
+  const int64_t first = window > 0 ? std::max<int64_t>(0, past + i0 + 1 - window) : 0;
+  return {first / kKeys * kKeys, in.rules.causal ? past + i1 : in.S};
+}
+
+/// Applies what the rules do beside the scale to n products, of keys from j on; returns the factor that is
+/// left to apply. `slopes` (n), where not null, receives the derivatives of the cap.
+float shape_scores(const AttentionRules& rules, int64_t h, int64_t j, float* row, int64_t n, float* slopes) {
+  if (rules.softcap == 0 && !rules.alibi) return rules.scale;
+  const float* const bias = rules.alibi ? rules.alibi.f32() + h * rules.alibi.cols() + j : nullptr;
+  simd::for_lanes(n, [&](int64_t i, auto part) {
+    Vec v = simd::load(row + i, part) * rules.scale;
+    if (rules.softcap != 0) {
+      const Vec t = simd::tanh(v * (1.0f / rules.softcap));
+      if (slopes) simd::store(slopes + i, 1.0f - t * t, part);
+      v = t * rules.softcap;
+    }
+    if (bias) v += simd::load(bias + i, part);
+    simd::store(row + i, v, part);
+  });
+  return 1;
+}
+
+/// Turns `valid` scores into exp(score * scale - shift); returns their sum.
+float exponentials(float* row, int64_t valid, float scale, float shift) {
   Vec sum{};
   float rest = 0;
   simd::for_lanes(valid, [&](int64_t j, auto part) {
@@ -56,7 +95,6 @@ float exponentials(float* row, int64_t valid, int64_t width, float scale, float 
       for (int64_t lane = 0; lane < part.n; ++lane) rest += e[lane];
     }
   });
-  std::fill(row + valid, row + width, 0.0f);
   return simd::sum(sum) + rest;
 }
 
@@ -73,6 +111,12 @@ float largest_score(const float* row, int64_t valid) {
   return most;
 }
 
+/// Zeroes the keys that are not seen.
+void clear_unseen(float* row, Seen seen, int64_t width) {
+  std::fill(row, row + seen.first, 0.0f);
+  std::fill(row + seen.last, row + width, 0.0f);
+}
+
 void scale_row(float* row, int64_t n, float factor) {
   simd::for_lanes(
       n, [&](int64_t i, auto part) { simd::store(row + i, simd::load(row + i, part) * factor, part); });
@@ -82,31 +126,38 @@ void drop(float* row, int64_t n, const Dropout& dropout, uint64_t first) {
   for (int64_t j = 0; j < n; ++j) row[j] *= dropout.factor(first + j);
 }
 
-/// Output rows [i0, i1) of one head.
-void forward_tile(const AttentionInput& in, const Head& head, int64_t i0, int64_t i1, float* out, float* lse,
-                  float* scratch) {
-  const int64_t rows = i1 - i0, past = in.S - in.T;
+/// Output rows [i0, i1) of head h.
+void forward_tile(const AttentionInput& in, const Head& head, int64_t h, int64_t i0, int64_t i1, float* out,
+                  float* lse, float* scratch) {
+  const int64_t rows = i1 - i0;
+  const Seen keys = keys_of(in, i0, i1);
   float* const scores = scratch;
   float* const product_scratch = scratch + kQueries * kKeys;
   float most[kQueries], sums[kQueries];
   std::fill_n(most, rows, kLowest);
   std::fill_n(sums, rows, 0.0f);
-  for (int64_t j0 = 0; j0 < past + i1; j0 += kKeys) {
-    const int64_t cols = std::min(kKeys, past + i1 - j0);
+  for (int64_t j0 = keys.first; j0 < keys.last; j0 += kKeys) {
+    const int64_t cols = std::min(kKeys, keys.last - j0);
     matmul_tile(rows, cols, in.D, rows_from(head.q, i0), rows_from(head.k, j0).transposed(), scores, cols,
                 Write::set, product_scratch);
     for (int64_t r = 0; r < rows; ++r) {
       float* const row = scores + r * cols;
-      const int64_t valid = std::clamp<int64_t>(past + i0 + r + 1 - j0, 0, cols);
-      const float shift = std::max(most[r], largest_score(row, valid) * in.scale);
+      const Seen seen = seen_by(in, i0 + r, j0, cols);
+      float* const first = row + seen.first;
+      clear_unseen(row, seen, cols);
+      if (seen.size() == 0) continue;
+      const float scale = shape_scores(in.rules, h, j0 + seen.first, first, seen.size(), nullptr);
+      const float shift = std::max(most[r], largest_score(first, seen.size()) * scale);
       const float correction = std::exp(most[r] - shift);
-      sums[r] = sums[r] * correction + exponentials(row, valid, cols, in.scale, shift);
-      if (j0 > 0 && correction != 1.0f) scale_row(out + (i0 + r) * head.out_stride, in.D, correction);
-      if (in.dropout) drop(row, valid, in.dropout, head.first_draw + (i0 + r) * in.S + j0);
+      sums[r] = sums[r] * correction + exponentials(first, seen.size(), scale, shift);
+      if (j0 > keys.first && correction != 1.0f)
+        scale_row(out + (i0 + r) * head.out_stride, in.D, correction);
+      if (in.dropout)
+        drop(first, seen.size(), in.dropout, head.first_draw + (i0 + r) * in.S + j0 + seen.first);
       most[r] = shift;
     }
     matmul_tile(rows, in.D, cols, {scores, cols, 1}, rows_from(head.v, j0), out + i0 * head.out_stride,
-                head.out_stride, j0 > 0 ? Write::add : Write::set, product_scratch);
+                head.out_stride, j0 > keys.first ? Write::add : Write::set, product_scratch);
   }
   for (int64_t r = 0; r < rows; ++r) {
     scale_row(out + (i0 + r) * head.out_stride, in.D, 1.0f / sums[r]);
@@ -124,11 +175,12 @@ float dot(const float* a, const float* b, int64_t n) {
 struct BackwardHead {
   const float *out, *dout, *lse;  // of the head; rows as Head says
   float *dq, *dk, *dv;
+  int64_t h;
 };
 
 /// One tile of probabilities (rows i0.., keys j0..) recomputed, and its share of dq, dk and dv.
 void backward_tile(const AttentionInput& in, const Head& head, const BackwardHead& g, int64_t i0,
-                   int64_t rows, int64_t j0, int64_t cols, float* scratch) {
+                   int64_t rows, int64_t j0, int64_t cols, Write write_dq, float* scratch) {
   float* const p = scratch;
   float* const dp = p + kQueries * kKeys;
   float* const product_scratch = dp + kQueries * kKeys;
@@ -138,24 +190,63 @@ void backward_tile(const AttentionInput& in, const Head& head, const BackwardHea
   matmul_tile(rows, cols, in.D, dout, v.transposed(), dp, cols, Write::set, product_scratch);
   for (int64_t r = 0; r < rows; ++r) {
     float *const pr = p + r * cols, *const dr = dp + r * cols;
-    const int64_t valid = std::clamp<int64_t>(i0 + r + 1 - j0, 0, cols), at = (i0 + r) * head.out_stride;
-    exponentials(pr, valid, cols, in.scale, g.lse[i0 + r]);
+    const Seen seen = seen_by(in, i0 + r, j0, cols);
+    const int64_t n = seen.size(), at = (i0 + r) * head.out_stride;
+    float *const ps = pr + seen.first, *const ds = dr + seen.first;
+    float slopes[kKeys];
+    clear_unseen(pr, seen, cols);
+    exponentials(ps, n, shape_scores(in.rules, g.h, j0 + seen.first, ps, n, slopes), g.lse[i0 + r]);
     const float delta = dot(g.out + at, g.dout + at, in.D);
-    const uint64_t draw = head.first_draw + (i0 + r) * in.S + j0;
-    if (in.dropout) drop(dr, valid, in.dropout, draw);
+    const uint64_t draw = head.first_draw + (i0 + r) * in.S + j0 + seen.first;
+    if (in.dropout) drop(ds, n, in.dropout, draw);
     simd::for_lanes(cols, [&](int64_t j, auto part) {
-      simd::store(dr + j, simd::load(pr + j, part) * (simd::load(dr + j, part) - delta) * in.scale, part);
+      simd::store(dr + j, simd::load(pr + j, part) * (simd::load(dr + j, part) - delta) * in.rules.scale,
+                  part);
     });
-    if (in.dropout) drop(pr, valid, in.dropout, draw);
+    if (in.rules.softcap != 0) {
+      simd::for_lanes(n, [&](int64_t j, auto part) {
+        simd::store(ds + j, simd::load(ds + j, part) * simd::load(slopes + j, part), part);
+      });
+    }
+    if (in.dropout) drop(ps, n, in.dropout, draw);
   }
   matmul_tile(cols, in.D, rows, MatrixView{p, cols, 1}.transposed(), dout, g.dv + j0 * in.kv_stride,
               in.kv_stride, Write::add, product_scratch);
   matmul_tile(cols, in.D, rows, MatrixView{dp, cols, 1}.transposed(), q, g.dk + j0 * in.kv_stride,
               in.kv_stride, Write::add, product_scratch);
-  matmul_tile(rows, in.D, cols, {dp, cols, 1}, k, g.dq + i0 * in.q_stride, in.q_stride,
-              j0 > 0 ? Write::add : Write::set, product_scratch);
+  matmul_tile(rows, in.D, cols, {dp, cols, 1}, k, g.dq + i0 * in.q_stride, in.q_stride, write_dq,
+              product_scratch);
+}
+/// The slopes of H heads: a geometric sequence where H is a power of two; else that of the next lower one,
+/// and between them every other one of the next higher.
+float alibi_slope(int64_t h, int64_t H) {
+  int64_t power = 1;
+  while (2 * power <= H) power *= 2;
+  const auto slope = [](int64_t heads, int64_t exponent) {
+    const float base = static_cast<float>(std::exp2(-8.0 / static_cast<double>(heads)));
+    return std::pow(base, static_cast<float>(exponent));
+  };
+  return h < power ? slope(power, h + 1) : slope(2 * power, 2 * (h - power) + 1);
+}
+
+float rounded_to_bf16(float x) {
+  uint16_t bits;
+  from_f32(&x, &bits, DType::bf16, 1);
+  to_f32(&bits, DType::bf16, &x, 1);
+  return x;
 }
 }  // namespace
+
+void alibi_table(Exec& exec, float scale, bool bf16, Tensor table) {
+  if (exec.dry()) return;
+  for_rows(exec, table.rows(), 10 * table.cols(), [&](int64_t h) {
+    const auto rounded = [&](float x) { return bf16 ? rounded_to_bf16(x) : x; };
+    const float slope = rounded(alibi_slope(h, table.rows()));
+    float* const row = table.f32() + h * table.cols();
+    for (int64_t j = 0; j < table.cols(); ++j)
+      row[j] = scale * rounded(slope * rounded(static_cast<float>(j)));
+  });
+}
 
 void attention(Exec& exec, const AttentionInput& in, float* out, float* lse) {
   if (exec.dry()) return;
@@ -165,8 +256,9 @@ void attention(Exec& exec, const AttentionInput& in, float* out, float* lse) {
   exec.pool.run(in.B * in.H * tiles, [&](int64_t task, int worker) {
     const int64_t tile = tiles - 1 - task / (in.B * in.H), bh = task % (in.B * in.H);
     const Head head = head_of(in, bh / in.H, bh % in.H);
-    forward_tile(in, head, tile * kQueries, std::min(in.T, (tile + 1) * kQueries), out + head.out_offset,
-                 lse ? lse + bh * in.T : nullptr, static_cast<float*>(exec.pool.scratch(worker, bytes)));
+    forward_tile(in, head, bh % in.H, tile * kQueries, std::min(in.T, (tile + 1) * kQueries),
+                 out + head.out_offset, lse ? lse + bh * in.T : nullptr,
+                 static_cast<float*>(exec.pool.scratch(worker, bytes)));
   });
 }
 
@@ -190,11 +282,14 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
                            lse + (b * in.H + h) * in.T,
                            dq + b * in.T * in.q_stride + h * in.D,
                            dk + kv_offset,
-                           dv + kv_offset};
+                           dv + kv_offset,
+                           h};
       for (int64_t i0 = 0; i0 < in.T; i0 += kQueries) {
         const int64_t i1 = std::min(in.T, i0 + kQueries);
-        for (int64_t j0 = 0; j0 < i1; j0 += kKeys) {
-          backward_tile(in, head, g, i0, i1 - i0, j0, std::min(kKeys, i1 - j0), scratch);
+        const Seen keys = keys_of(in, i0, i1);
+        for (int64_t j0 = keys.first; j0 < keys.last; j0 += kKeys) {
+          backward_tile(in, head, g, i0, i1 - i0, j0, std::min(kKeys, keys.last - j0),
+                        j0 > keys.first ? Write::add : Write::set, scratch);
         }
       }
     }
@@ -203,15 +298,18 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
 
 void attention_decode(Exec& exec, int64_t B, int64_t H, int64_t K, int64_t D, const float* q,
                       int64_t q_stride, const float* const* keys, const float* const* values,
-                      const int64_t* lengths, float scale, float* out) {
+                      const int64_t* lengths, const AttentionRules& rules, float* out) {
   if (exec.dry()) return;
   const int64_t longest = *std::max_element(lengths, lengths + B), width = K * D;
   exec.pool.run(B * H, [&](int64_t task, int worker) {
-    const int64_t b = task / H, h = task % H, n = lengths[b], offset = h / (H / K) * D;
+    const int64_t b = task / H, h = task % H;
+    const int64_t first = rules.window > 0 ? std::max<int64_t>(0, lengths[b] - rules.window) : 0;
+    const int64_t n = lengths[b] - first, offset = first * width + h / (H / K) * D;
     float* const p = static_cast<float*>(exec.pool.scratch(worker, longest * sizeof(float)));
     const float* const query = q + b * q_stride + h * D;
     for (int64_t j = 0; j < n; ++j) p[j] = dot(query, keys[b] + j * width + offset, D);
-    const float total = exponentials(p, n, n, scale, largest_score(p, n) * scale);
+    const float scale = shape_scores(rules, h, first, p, n, nullptr);
+    const float total = exponentials(p, n, scale, largest_score(p, n) * scale);
     float* const y = out + (b * H + h) * D;
     std::fill_n(y, D, 0.0f);
     for (int64_t j = 0; j < n; ++j) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/parallel.h"
+#include "kernels/simd.h"
 
 namespace llmtool {
 
@@ -34,6 +35,41 @@ void add_column_sums(Exec& exec, const float* x, int64_t rows, int64_t cols, int
       for (int64_t i = first; i < last; ++i) sums[i - first] += x[row * ld + i];
     }
     for (int64_t i = first; i < last; ++i) total[i] += sums[i - first];
+  });
+}
+
+void copy_rows(Exec& exec, const float* from, int64_t from_ld, float* to, int64_t to_ld, int64_t rows,
+               int64_t cols) {
+  if (exec.dry()) return;
+  for_rows(exec, rows, cols, [&](int64_t row) {
+    std::memcpy(to + row * to_ld, from + row * from_ld, static_cast<size_t>(cols) * sizeof(float));
+  });
+}
+
+void scale(Exec& exec, Tensor x, float factor) {
+  if (exec.dry()) return;
+  for_elements(exec, x.size(), [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) x.f32()[i] *= factor;
+  });
+}
+
+void softcap(Exec& exec, Tensor x, float cap) {
+  if (exec.dry()) return;
+  for_elements(exec, x.size(), [&](int64_t first, int64_t last) {
+    simd::for_lanes(last - first, [&](int64_t i, auto part) {
+      float* const at = x.f32() + first + i;
+      simd::store(at, simd::tanh(simd::load(at, part) * (1.0f / cap)) * cap, part);
+    });
+  });
+}
+
+void softcap_backward(Exec& exec, Tensor y, float cap, Tensor dx) {
+  if (exec.dry()) return;
+  for_elements(exec, y.size(), [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const float t = y.f32()[i] / cap;
+      dx.f32()[i] *= 1.0f - t * t;
+    }
   });
 }
 

@@ -36,7 +36,7 @@ void norm_row(const NormWeights& w, const float* x, float* y, int64_t C) {
   const RowStats s = row_stats(w, x, C);
   const float *weight = w.weight.f32(), *bias = w.bias.f32();
   simd::for_lanes(C, [&](int64_t i, auto part) {
-    Vec v = (simd::load(x + i, part) - s.mean) * s.rstd * simd::load(weight + i, part);
+    Vec v = (simd::load(x + i, part) - s.mean) * s.rstd * (simd::load(weight + i, part) + w.offset);
     if (bias) v += simd::load(bias + i, part);
     simd::store(y + i, v, part);
   });
@@ -50,7 +50,7 @@ void backward_row(const NormWeights& w, const float* x, const float* dy, float* 
   Vec sum_g{}, sum_gx{};
   simd::for_lanes(C, [&](int64_t i, auto part) {
     const Vec d = simd::load(dy + i, part), xhat = (simd::load(x + i, part) - s.mean) * s.rstd;
-    const Vec g = d * simd::load(weight + i, part);
+    const Vec g = d * (simd::load(weight + i, part) + w.offset);
     sum_g += g;
     sum_gx += g * xhat;  // lanes beyond the row: g is 0
     if (dweight) simd::store(dweight + i, simd::load(dweight + i, part) + d * xhat, part);
@@ -60,7 +60,7 @@ void backward_row(const NormWeights& w, const float* x, const float* dy, float* 
   const float mean_gx = simd::sum(sum_gx) / static_cast<float>(C);
   simd::for_lanes(C, [&](int64_t i, auto part) {
     const Vec xhat = (simd::load(x + i, part) - s.mean) * s.rstd;
-    const Vec g = simd::load(dy + i, part) * simd::load(weight + i, part);
+    const Vec g = simd::load(dy + i, part) * (simd::load(weight + i, part) + w.offset);
     simd::store(dx + i, simd::load(dx + i, part) + (g - mean_g - xhat * mean_gx) * s.rstd, part);
   });
 }

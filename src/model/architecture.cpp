@@ -1,5 +1,7 @@
 #include "model/architecture.h"
 
+#include <algorithm>
+
 #include "llmtool/core/error.h"
 
 namespace llmtool {
@@ -10,126 +12,520 @@ constexpr int64_t kMaxPositions = int64_t{1} << 24;
 constexpr double kMaxTheta = 1e12;
 using C = ModelConfig;
 
-Architecture llama() {
+// The keys, each with the family's spelling and default.
+IntegerKey vocab(int64_t absent) {
+  return {"vocab_size", &C::vocab_size, 0, kMaxVocab, absent, "0: the tokenizer's"};
+}
+IntegerKey width(const char* name, int64_t absent) {
+  return {name, &C::hidden_size, 1, kMaxWidth, absent, "channels"};
+}
+IntegerKey inner(const char* name, int64_t absent, const char* help, bool nullable = false) {
+  return {name, &C::intermediate_size, 0, kMaxWidth, absent, help, nullable};
+}
+IntegerKey layers(const char* name, int64_t absent) {
+  return {name, &C::num_hidden_layers, 1, kMaxLayers, absent, "layers"};
+}
+IntegerKey heads(const char* name, int64_t absent) {
+  return {name, &C::num_attention_heads, 1, kMaxWidth, absent, "query heads"};
+}
+IntegerKey kv_heads(int64_t absent, const char* name = "num_key_value_heads") {
+  return {name, &C::num_key_value_heads, 0, kMaxWidth, absent, "key-value heads; 0: as many as query heads",
+          true};
+}
+IntegerKey head_dim(int64_t absent) {
+  return {"head_dim", &C::head_dim, 0, kMaxWidth, absent, "0: hidden_size / num_attention_heads", true};
+}
+IntegerKey context(int64_t absent, const char* name = "max_position_embeddings") {
+  return {name, &C::max_position_embeddings, 1, kMaxPositions, absent, "context"};
+}
+NumberKey eps(const char* name, double absent) {
+  return {name, &C::norm_eps, 0, 1, absent, "added to the variance"};
+}
+NumberKey theta(double absent, const char* name = "rope_theta") {
+  return {name, &C::rope_theta, 1, kMaxTheta, absent, "base of the rotary wavelengths"};
+}
+NumberKey rotary(double absent, const char* name = "partial_rotary_factor") {
+  return {name, &C::partial_rotary_factor, 0, 1, absent, "share of a head's dimensions that are rotated"};
+}
+ChoiceKey activation(const char* name, const char* absent) {
   return {
-      .model_type = "llama",
-      .class_name = "LlamaForCausalLM",
-      .norm = NormKind::rms,
-      .norm_bias = false,
-      .learned_positions = false,
-      .gated = true,
-      .transposed = false,
-      .always_biased = false,
-      .scaled_residual = false,
-      .default_mlp_numerator = 8,
-      .default_mlp_denominator = 3,
-      .keys = {IntegerKey{"vocab_size", &C::vocab_size, 0, kMaxVocab, 32000, "0: the tokenizer's"},
-               IntegerKey{"hidden_size", &C::hidden_size, 1, kMaxWidth, 4096, "channels"},
-               IntegerKey{"intermediate_size", &C::intermediate_size, 0, kMaxWidth, 11008,
-                          "feed-forward width; 0: 8/3 of hidden_size, rounded up to 32"},
-               IntegerKey{"num_hidden_layers", &C::num_hidden_layers, 1, kMaxLayers, 32, "layers"},
-               IntegerKey{"num_attention_heads", &C::num_attention_heads, 1, kMaxWidth, 32, "query heads"},
-               IntegerKey{"num_key_value_heads", &C::num_key_value_heads, 0, kMaxWidth, 0,
-                          "key-value heads; 0: as many as query heads"},
-               IntegerKey{"head_dim", &C::head_dim, 0, kMaxWidth, 0, "0: hidden_size / num_attention_heads"},
-               IntegerKey{"max_position_embeddings", &C::max_position_embeddings, 1, kMaxPositions, 2048,
-                          "context"},
-               NumberKey{"rms_norm_eps", &C::norm_eps, 0, 1, 1e-6, "added to the mean square"},
-               NumberKey{"rope_theta", &C::rope_theta, 1, kMaxTheta, 10000, "base of the rotary wavelengths"},
-               ChoiceKey{"hidden_act",
-                         &C::hidden_act,
-                         {"silu", "gelu", "gelu_new", "gelu_pytorch_tanh"},
-                         "silu",
-                         "activation"},
-               BooleanKey{"attention_bias", &C::attention_bias, false, "biases in q, k, v and o"},
-               BooleanKey{"mlp_bias", &C::mlp_bias, false, "biases in gate, up and down"},
-               BooleanKey{"tie_word_embeddings", &C::tie_word_embeddings, false, "the head is the embedding"},
-               NumberKey{"attention_dropout", &C::attention_dropout, 0, 0.99, 0,
-                         "of attention probabilities"},
-               NumberKey{"initializer_range", &C::initializer_range, 0, 10, 0.02,
-                         "deviation of fresh weights"}},
-      .refused_if_true = {},
-      .refused_if_false = {},
-      .names = {.prefix = "model.",
-                .embedding = "embed_tokens",
-                .positions = "",
-                .final_norm = "norm",
-                .head = "lm_head",
-                .layers = "layers.",
-                .attention_norm = "input_layernorm",
-                .mlp_norm = "post_attention_layernorm",
-                .qkv = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
-                .out = "self_attn.o_proj",
-                .up = {"mlp.gate_proj", "mlp.up_proj"},
-                .down = "mlp.down_proj"}};
+      name, &C::hidden_act, {"silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"}, absent, "activation"};
+}
+BooleanKey tied(bool absent) {
+  return {"tie_word_embeddings", &C::tie_word_embeddings, absent, "the head is the embedding"};
+}
+NumberKey dropout(const char* name, double C::*field, double absent, const char* help) {
+  return {name, field, 0, 0.99, absent, help};
+}
+NumberKey attention_dropout(double absent = 0, const char* name = "attention_dropout") {
+  return dropout(name, &C::attention_dropout, absent, "of attention probabilities");
+}
+NumberKey residual_dropout(const char* name, double absent = 0) {
+  return dropout(name, &C::residual_dropout, absent, "before each residual sum");
+}
+NumberKey embedding_dropout(double absent) {
+  return dropout("embd_pdrop", &C::embedding_dropout, absent, "dropout after the embedding");
+}
+NumberKey initializer() {
+  return {"initializer_range", &C::initializer_range, 0, 10, 0.02, "deviation of fresh weights"};
+}
+IntegerKey window(int64_t absent) {
+  return {"sliding_window",
+          &C::sliding_window,
+          0,
+          kMaxPositions,
+          absent,
+          "positions that a query sees; 0: all",
+          true};
+}
+BooleanKey qkv_and_out_bias() {
+  return {"attention_bias", &C::attention_bias, false, "biases in q, k, v and o"};
+}
+constexpr const char* kInnerOfLlama = "feed-forward width; 0: 8/3 of hidden_size, rounded up to 32";
+constexpr const char* kInnerOfFour = "feed-forward width; 0: 4 times the channels";
+
+WeightNames llama_names() {
+  return {.prefix = "model.",
+          .embedding = "embed_tokens",
+          .final_norm = "norm",
+          .head = "lm_head",
+          .layers = "layers.",
+          .attention_norm = "input_layernorm",
+          .mlp_norm = "post_attention_layernorm",
+          .qkv = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
+          .out = "self_attn.o_proj",
+          .up = {"mlp.gate_proj", "mlp.up_proj"},
+          .down = "mlp.down_proj"};
+}
+
+Architecture llama() {
+  Architecture a{.model_type = "llama", .class_name = "LlamaForCausalLM"};
+  a.qkv_bias = a.out_bias = &C::attention_bias;
+  a.mlp_bias = &C::mlp_bias;
+  a.default_mlp_numerator = 8;
+  a.default_mlp_denominator = 3;
+  a.names = llama_names();
+  a.keys = {vocab(32000),
+            width("hidden_size", 4096),
+            inner("intermediate_size", 11008, kInnerOfLlama),
+            layers("num_hidden_layers", 32),
+            heads("num_attention_heads", 32),
+            kv_heads(0),
+            head_dim(0),
+            context(2048),
+            eps("rms_norm_eps", 1e-6),
+            theta(10000),
+            activation("hidden_act", "silu"),
+            qkv_and_out_bias(),
+            BooleanKey{"mlp_bias", &C::mlp_bias, false, "biases in gate, up and down"},
+            tied(false),
+            attention_dropout(),
+            initializer()};
+  return a;
+}
+
+/// Keys of a family that is the Llama one but for a few: those named are replaced or added.
+std::vector<ConfigKey> changed(std::vector<ConfigKey> keys, const std::vector<ConfigKey>& changes) {
+  const auto name = [](const ConfigKey& key) {
+    return std::visit([](const auto& k) { return std::string_view(k.name); }, key);
+  };
+  for (const ConfigKey& change : changes) {
+    const auto it = std::find_if(keys.begin(), keys.end(),
+                                 [&](const ConfigKey& key) { return name(key) == name(change); });
+    if (it == keys.end()) {
+      keys.push_back(change);
+    } else {
+      *it = change;
+    }
+  }
+  return keys;
+}
+std::vector<ConfigKey> without(std::vector<ConfigKey> keys, const std::vector<std::string_view>& names) {
+  std::erase_if(keys, [&](const ConfigKey& key) {
+    const char* const name = std::visit([](const auto& k) { return k.name; }, key);
+    return std::find(names.begin(), names.end(), name) != names.end();
+  });
+  return keys;
+}
+
+Architecture mistral() {
+  Architecture a = llama();
+  a.model_type = "mistral";
+  a.class_name = "MistralForCausalLM";
+  a.windows = Windows::all;
+  a.qkv_bias = a.out_bias = a.mlp_bias = false;
+  a.keys =
+      changed(without(a.keys, {"attention_bias", "mlp_bias"}),
+              {inner("intermediate_size", 14336, kInnerOfLlama), kv_heads(8), context(131072), window(4096)});
+  return a;
+}
+
+std::vector<ConfigKey> qwen_windows() {
+  return {
+      BooleanKey{"use_sliding_window", &C::use_sliding_window, false, "later layers see a window"},
+      window(4096),
+      IntegerKey{"max_window_layers", &C::max_window_layers, 0, kMaxLayers, 28, "first layer with a window"}};
+}
+
+Architecture qwen2() {
+  Architecture a = llama();
+  a.model_type = "qwen2";
+  a.class_name = "Qwen2ForCausalLM";
+  a.windows = Windows::later;
+  a.qkv_bias = true;
+  a.out_bias = a.mlp_bias = false;
+  a.keys = changed(
+      without(a.keys, {"attention_bias", "mlp_bias"}),
+      {vocab(151936), inner("intermediate_size", 22016, kInnerOfLlama), kv_heads(32), context(32768)});
+  a.keys = changed(a.keys, qwen_windows());
+  return a;
+}
+
+Architecture qwen3() {
+  Architecture a = qwen2();
+  a.model_type = "qwen3";
+  a.class_name = "Qwen3ForCausalLM";
+  a.qkv_bias = a.out_bias = &C::attention_bias;
+  a.names.q_norm = "self_attn.q_norm";
+  a.names.k_norm = "self_attn.k_norm";
+  a.keys = changed(a.keys, {head_dim(128), qkv_and_out_bias()});
+  return a;
+}
+
+Architecture gemma() {
+  Architecture a = llama();
+  a.model_type = "gemma";
+  a.class_name = "GemmaForCausalLM";
+  a.norm_offset = 1;
+  a.scaled_embedding = true;
+  a.gelu_means_tanh = true;
+  a.mlp_bias = false;
+  a.keys =
+      changed(without(a.keys, {"mlp_bias"}),
+              {vocab(256000), width("hidden_size", 3072), inner("intermediate_size", 24576, kInnerOfLlama),
+               layers("num_hidden_layers", 28), heads("num_attention_heads", 16), kv_heads(16), head_dim(256),
+               context(8192), activation("hidden_act", "gelu_pytorch_tanh"), tied(true)});
+  a.refused_if_true = {"use_bidirectional_attention"};
+  return a;
+}
+
+Architecture gemma2() {
+  Architecture a = gemma();
+  a.model_type = "gemma2";
+  a.class_name = "Gemma2ForCausalLM";
+  a.windows = Windows::alternating;
+  a.names.attention_out_norm = "post_attention_layernorm";
+  a.names.mlp_norm = "pre_feedforward_layernorm";
+  a.names.mlp_out_norm = "post_feedforward_layernorm";
+  a.keys = changed(without(a.keys, {"hidden_act"}),
+                   {width("hidden_size", 2304), inner("intermediate_size", 9216, kInnerOfLlama),
+                    layers("num_hidden_layers", 26), heads("num_attention_heads", 8), kv_heads(4),
+                    activation("hidden_activation", "gelu_pytorch_tanh"),
+                    NumberKey{"query_pre_attn_scalar", &C::query_pre_attn_scalar, 0, 1e6, 256,
+                              "scores are divided by its root; 0: head_dim"},
+                    NumberKey{"attn_logit_softcapping", &C::attn_logit_softcapping, 0, 1e6, 50,
+                              "cap of the scores; 0: none", true},
+                    NumberKey{"final_logit_softcapping", &C::final_logit_softcapping, 0, 1e6, 30,
+                              "cap of the logits; 0: none", true},
+                    window(4096)});
+  return a;
+}
+
+Architecture gemma3() {
+  Architecture a = gemma2();
+  a.model_type = "gemma3_text";
+  a.class_name = "Gemma3ForCausalLM";
+  a.rope_theta = 1e6;
+  a.names.q_norm = "self_attn.q_norm";
+  a.names.k_norm = "self_attn.k_norm";
+  a.keys = changed(a.keys, {vocab(262208), context(131072), theta(1e6),
+                            NumberKey{"rope_local_base_freq", &C::local_rope_theta, 1, kMaxTheta, 10000,
+                                      "rope_theta of window layers"},
+                            NumberKey{"attn_logit_softcapping", &C::attn_logit_softcapping, 0, 1e6, 0,
+                                      "cap of the scores; 0: none", true},
+                            NumberKey{"final_logit_softcapping", &C::final_logit_softcapping, 0, 1e6, 0,
+                                      "cap of the logits; 0: none", true},
+                            IntegerKey{"sliding_window_pattern", &C::sliding_window_pattern, 1, kMaxLayers, 6,
+                                       "every so many-th layer sees all positions"}});
+  return a;
+}
+
+Architecture phi3() {
+  Architecture a = llama();
+  a.model_type = "phi3";
+  a.class_name = "Phi3ForCausalLM";
+  a.windows = Windows::all;
+  a.qkv_bias = a.out_bias = a.mlp_bias = false;
+  a.names.qkv = {"self_attn.qkv_proj"};
+  a.names.up = {"mlp.gate_up_proj"};
+  a.keys = changed(without(a.keys, {"attention_bias", "mlp_bias", "head_dim"}),
+                   {vocab(32064), width("hidden_size", 3072), inner("intermediate_size", 8192, kInnerOfLlama),
+                    context(4096), eps("rms_norm_eps", 1e-5), rotary(1), window(0),
+                    residual_dropout("resid_pdrop"), embedding_dropout(0)});
+  return a;
+}
+
+Architecture olmo2() {
+  Architecture a = llama();
+  a.model_type = "olmo2";
+  a.class_name = "Olmo2ForCausalLM";
+  a.norm_per_head = false;
+  a.mlp_bias = false;
+  a.names.attention_norm = a.names.mlp_norm = "";
+  a.names.attention_out_norm = "post_attention_layernorm";
+  a.names.mlp_out_norm = "post_feedforward_layernorm";
+  a.names.q_norm = "self_attn.q_norm";
+  a.names.k_norm = "self_attn.k_norm";
+  a.keys = changed(without(a.keys, {"mlp_bias", "head_dim"}), {vocab(50304), eps("rms_norm_eps", 1e-5)});
+  return a;
+}
+
+Architecture stablelm() {
+  Architecture a = llama();
+  a.model_type = "stablelm";
+  a.class_name = "StableLmForCausalLM";
+  a.norm = NormKind::layer;
+  a.norm_bias = true;
+  a.rotary_factor = 0.25;
+  a.qkv_bias = &C::attention_bias;
+  a.out_bias = a.mlp_bias = false;
+  a.keys =
+      changed(without(a.keys, {"attention_bias", "mlp_bias", "head_dim", "rms_norm_eps"}),
+              {vocab(50304), width("hidden_size", 2560), inner("intermediate_size", 6912, kInnerOfLlama),
+               kv_heads(32), context(4096), eps("layer_norm_eps", 1e-5), rotary(0.25),
+               BooleanKey{"use_qkv_bias", &C::attention_bias, false, "biases in q, k and v"},
+               BooleanKey{"use_parallel_residual", &C::parallel_residual, false, "both parts read one norm"},
+               residual_dropout("hidden_dropout")});
+  a.refused_if_true = {"qk_layernorm"};
+  return a;
+}
+
+Architecture stablelm_parallel() {
+  Architecture a = stablelm();
+  a.when = {{&C::parallel_residual, 1}};
+  a.parallel = a.shared_norm = true;
+  a.names.mlp_norm = "";
+  return a;
 }
 
 Architecture gpt2() {
-  return {
-      .model_type = "gpt2",
-      .class_name = "GPT2LMHeadModel",
-      .norm = NormKind::layer,
-      .norm_bias = true,
-      .learned_positions = true,
-      .gated = false,
-      .transposed = true,
-      .always_biased = true,
-      .scaled_residual = true,
-      .default_mlp_numerator = 4,
-      .default_mlp_denominator = 1,
-      .keys = {IntegerKey{"vocab_size", &C::vocab_size, 0, kMaxVocab, 50257, "0: the tokenizer's"},
-               IntegerKey{"n_embd", &C::hidden_size, 1, kMaxWidth, 768, "channels"},
-               IntegerKey{"n_inner", &C::intermediate_size, 0, kMaxWidth, 0,
-                          "feed-forward width; 0: 4 n_embd"},
-               IntegerKey{"n_layer", &C::num_hidden_layers, 1, kMaxLayers, 12, "layers"},
-               IntegerKey{"n_head", &C::num_attention_heads, 1, kMaxWidth, 12, "heads"},
-               IntegerKey{"n_positions", &C::max_position_embeddings, 1, kMaxPositions, 1024, "context"},
-               NumberKey{"layer_norm_epsilon", &C::norm_eps, 0, 1, 1e-5, "added to the variance"},
-               ChoiceKey{"activation_function",
-                         &C::hidden_act,
-                         {"gelu_new", "gelu", "gelu_pytorch_tanh", "silu"},
-                         "gelu_new",
-                         "activation"},
-               BooleanKey{"tie_word_embeddings", &C::tie_word_embeddings, true, "the head is the embedding"},
-               NumberKey{"embd_pdrop", &C::embedding_dropout, 0, 0.99, 0.1, "dropout after the embedding"},
-               NumberKey{"attn_pdrop", &C::attention_dropout, 0, 0.99, 0.1, "of attention probabilities"},
-               NumberKey{"resid_pdrop", &C::residual_dropout, 0, 0.99, 0.1, "before each residual sum"},
-               NumberKey{"initializer_range", &C::initializer_range, 0, 10, 0.02,
-                         "deviation of fresh weights"}},
-      .refused_if_true = {"scale_attn_by_inverse_layer_idx", "add_cross_attention"},
-      .refused_if_false = {"scale_attn_weights"},
-      .names = {.prefix = "transformer.",
-                .embedding = "wte",
-                .positions = "wpe",
-                .final_norm = "ln_f",
-                .head = "lm_head",
-                .layers = "h.",
-                .attention_norm = "ln_1",
-                .mlp_norm = "ln_2",
-                .qkv = {"attn.c_attn"},
-                .out = "attn.c_proj",
-                .up = {"mlp.c_fc"},
-                .down = "mlp.c_proj"}};
+  Architecture a{
+      .model_type = "gpt2", .class_name = "GPT2LMHeadModel", .norm = NormKind::layer, .norm_bias = true};
+  a.positions = Positions::learned;
+  a.gated = false;
+  a.transposed = true;
+  a.qkv_bias = a.out_bias = a.mlp_bias = true;
+  a.scaled_residual = true;
+  a.keys = {vocab(50257),
+            width("n_embd", 768),
+            inner("n_inner", 0, "feed-forward width; 0: 4 n_embd", true),
+            layers("n_layer", 12),
+            heads("n_head", 12),
+            context(1024, "n_positions"),
+            eps("layer_norm_epsilon", 1e-5),
+            activation("activation_function", "gelu_new"),
+            tied(true),
+            embedding_dropout(0.1),
+            attention_dropout(0.1, "attn_pdrop"),
+            residual_dropout("resid_pdrop", 0.1),
+            initializer()};
+  a.refused_if_true = {"scale_attn_by_inverse_layer_idx", "add_cross_attention"};
+  a.refused_if_false = {"scale_attn_weights"};
+  a.names = {.prefix = "transformer.",
+             .embedding = "wte",
+             .positions = "wpe",
+             .final_norm = "ln_f",
+             .head = "lm_head",
+             .layers = "h.",
+             .attention_norm = "ln_1",
+             .mlp_norm = "ln_2",
+             .qkv = {"attn.c_attn"},
+             .out = "attn.c_proj",
+             .up = {"mlp.c_fc"},
+             .down = "mlp.c_proj"};
+  return a;
+}
+
+Architecture gpt_neox() {
+  Architecture a{.model_type = "gpt_neox",
+                 .class_name = "GPTNeoXForCausalLM",
+                 .norm = NormKind::layer,
+                 .norm_bias = true};
+  a.rotary_factor = 0.25;
+  a.gated = false;
+  a.parallel = &C::parallel_residual;
+  a.qkv_layout = QkvLayout::grouped;
+  a.qkv_bias = a.out_bias = &C::attention_bias;
+  a.mlp_bias = true;
+  a.keys = {vocab(50432),
+            width("hidden_size", 6144),
+            inner("intermediate_size", 24576, kInnerOfFour),
+            layers("num_hidden_layers", 44),
+            heads("num_attention_heads", 64),
+            context(2048),
+            eps("layer_norm_eps", 1e-5),
+            theta(10000, "rotary_emb_base"),
+            rotary(0.25, "rotary_pct"),
+            activation("hidden_act", "gelu"),
+            BooleanKey{"attention_bias", &C::attention_bias, true, "biases in the attention"},
+            BooleanKey{"use_parallel_residual", &C::parallel_residual, true, "both parts read x"},
+            tied(false),
+            attention_dropout(),
+            residual_dropout("hidden_dropout"),
+            initializer()};
+  a.names = {.prefix = "gpt_neox.",
+             .embedding = "embed_in",
+             .final_norm = "final_layer_norm",
+             .head = "embed_out",
+             .layers = "layers.",
+             .attention_norm = "input_layernorm",
+             .mlp_norm = "post_attention_layernorm",
+             .qkv = {"attention.query_key_value"},
+             .out = "attention.dense",
+             .up = {"mlp.dense_h_to_4h"},
+             .down = "mlp.dense_4h_to_h"};
+  return a;
+}
+
+Architecture bloom() {
+  Architecture a{
+      .model_type = "bloom", .class_name = "BloomForCausalLM", .norm = NormKind::layer, .norm_bias = true};
+  a.positions = Positions::alibi;
+  a.gated = false;
+  a.qkv_layout = QkvLayout::grouped;
+  a.qkv_bias = a.out_bias = a.mlp_bias = true;
+  a.keys = {vocab(250880),
+            width("hidden_size", 64),
+            layers("n_layer", 2),
+            heads("n_head", 8),
+            context(2048, "seq_length"),
+            eps("layer_norm_epsilon", 1e-5),
+            activation("hidden_act", "gelu_new"),
+            tied(true),
+            attention_dropout(),
+            residual_dropout("hidden_dropout"),
+            initializer()};
+  a.refused_if_true = {"apply_residual_connection_post_layernorm"};
+  a.names = {.prefix = "transformer.",
+             .embedding = "word_embeddings",
+             .embedding_norm = "word_embeddings_layernorm",
+             .final_norm = "ln_f",
+             .head = "lm_head",
+             .layers = "h.",
+             .attention_norm = "input_layernorm",
+             .mlp_norm = "post_attention_layernorm",
+             .qkv = {"self_attention.query_key_value"},
+             .out = "self_attention.dense",
+             .up = {"mlp.dense_h_to_4h"},
+             .down = "mlp.dense_4h_to_h"};
+  return a;
+}
+
+/// Falcon's three ages: 40B and its kin with grouped keys and two norms (one: 11B), 7B with both parts behind
+/// one norm, the rest (RW) one part after another. The last two have one key-value head or as many as
+/// queries.
+std::vector<Architecture> falcon() {
+  Architecture a = bloom();
+  a.model_type = "falcon";
+  a.class_name = "FalconForCausalLM";
+  a.names.embedding_norm = "";
+  a.qkv_bias = a.out_bias = a.mlp_bias = &C::attention_bias;
+  a.keys = {
+      vocab(65024),
+      width("hidden_size", 4544),
+      inner("ffn_hidden_size", 0, kInnerOfFour, true),
+      layers("num_hidden_layers", 32),
+      heads("num_attention_heads", 71),
+      kv_heads(0, "num_kv_heads"),
+      context(2048),
+      eps("layer_norm_epsilon", 1e-5),
+      theta(10000),
+      activation("activation", "gelu"),
+      BooleanKey{"bias", &C::attention_bias, false, "biases in linear layers"},
+      BooleanKey{"alibi", &C::alibi, false, "ALiBi instead of rotary positions"},
+      BooleanKey{"new_decoder_architecture", &C::new_decoder_architecture, false, "that of the 40B model"},
+      BooleanKey{"multi_query", &C::multi_query, true, "one key-value head"},
+      BooleanKey{"parallel_attn", &C::parallel_residual, true, "both parts read x"},
+      IntegerKey{"num_ln_in_parallel_attn", &C::num_ln_in_parallel_attn, 0, 2, 0, "norms of x; 0: the usual",
+                 true},
+      tied(true),
+      attention_dropout(),
+      residual_dropout("hidden_dropout"),
+      initializer()};
+  a.refused_if_true = {};
+  const Architecture sequential = a;
+
+  Architecture one_norm = a;
+  one_norm.parallel = one_norm.shared_norm = true;
+  one_norm.names.mlp_norm = "";
+  Architecture two_norms = a;
+  two_norms.parallel = true;
+  two_norms.names.attention_norm = "ln_attn";
+  two_norms.names.mlp_norm = "ln_mlp";
+
+  std::vector<Architecture> rows;
+  const auto add = [&](Architecture row, std::vector<Condition> when, bool one_kv_head) {
+    row.one_kv_head = one_kv_head;
+    for (const bool alibi : {true, false}) {
+      row.when = when;
+      row.when.push_back({&C::alibi, alibi});
+      row.positions = alibi ? Positions::alibi_bf16 : Positions::rope;
+      rows.push_back(row);
+    }
+  };
+  add(one_norm, {{&C::new_decoder_architecture, 1}, {&C::num_ln_in_parallel_attn, 1}}, false);
+  add(two_norms, {{&C::new_decoder_architecture, 1}}, false);
+  add(one_norm, {{&C::parallel_residual, 1}, {&C::multi_query, 1}}, true);
+  add(one_norm, {{&C::parallel_residual, 1}}, false);
+  add(sequential, {{&C::multi_query, 1}}, true);
+  add(sequential, {}, false);
+  return rows;
 }
 
 const std::vector<Architecture>& table() {
-  static const std::vector<Architecture> rows = {llama(), gpt2()};
+  static const std::vector<Architecture> rows = [] {
+    std::vector<Architecture> all = {llama(),    gpt2(),     mistral(), qwen2(), qwen3(),
+                                     gemma(),    gemma2(),   gemma3(),  phi3(),  stablelm_parallel(),
+                                     stablelm(), gpt_neox(), olmo2(),   bloom()};
+    for (Architecture& row : falcon()) all.push_back(std::move(row));
+    return all;
+  }();
   return rows;
 }
 }  // namespace
+
+const Architecture& architecture(const ModelConfig& config) {
+  for (const Architecture& row : table()) {
+    if (config.model_type != row.model_type) continue;
+    if (std::all_of(row.when.begin(), row.when.end(), [&](const Condition& c) { return c.holds(config); }))
+      return row;
+  }
+  return architecture(config.model_type);
+}
 
 const Architecture& architecture(std::string_view model_type) {
   for (const Architecture& row : table()) {
     if (model_type == row.model_type) return row;
   }
   std::string known;
-  for (const Architecture& row : table()) known += (known.empty() ? "" : ", ") + std::string(row.model_type);
+  for (const std::string& name : architecture_names()) known += (known.empty() ? "" : ", ") + name;
   throw Error(cat("model_type: expected one of ", known, ", found \"", model_type, "\""));
+}
+
+bool has_local_rope(const ModelConfig& config) {
+  const auto& keys = architecture(config).keys;
+  return std::any_of(keys.begin(), keys.end(), [](const ConfigKey& key) {
+    const auto* const number = std::get_if<NumberKey>(&key);
+    return number && number->field == &ModelConfig::local_rope_theta;
+  });
 }
 
 std::vector<std::string> architecture_names() {
   std::vector<std::string> names;
-  for (const Architecture& row : table()) names.emplace_back(row.model_type);
+  for (const Architecture& row : table()) {
+    if (std::find(names.begin(), names.end(), row.model_type) == names.end())
+      names.emplace_back(row.model_type);
+  }
   return names;
 }
 

@@ -12,13 +12,14 @@
 namespace llmtool {
 
 /// One key of a family's config.json. `absent` is the value that the reference library takes where the key is
-/// missing.
+/// missing. `nullable`: null, which the file may say, stands for 0.
 struct IntegerKey {
   const char* name;
   int64_t ModelConfig::*field;
   int64_t min, max;
   int64_t absent;
   const char* help;
+  bool nullable = false;
 };
 struct NumberKey {
   const char* name;
@@ -26,6 +27,7 @@ struct NumberKey {
   double min, max;
   double absent;
   const char* help;
+  bool nullable = false;
 };
 struct BooleanKey {
   const char* name;
@@ -42,37 +44,87 @@ struct ChoiceKey {
 };
 using ConfigKey = std::variant<IntegerKey, NumberKey, BooleanKey, ChoiceKey>;
 
+/// Always, never, or as a field of the config says.
+using Flag = std::variant<bool, bool ModelConfig::*>;
+inline bool on(const Flag& flag, const ModelConfig& c) {
+  if (const bool* constant = std::get_if<bool>(&flag)) return *constant;
+  return c.*std::get<bool ModelConfig::*>(flag);
+}
+
+/// How the rows of a fused query-key-value weight lie in files.
+enum class QkvLayout {
+  plain,   // all queries, all keys, all values
+  grouped  // per key-value head its queries, its key, its value
+};
+
+enum class Positions { rope, learned, alibi, alibi_bf16 };
+
+/// Which layers see a window of sliding_window positions, where layer_types does not say.
+enum class Windows {
+  none,
+  all,
+  later,       // those from max_window_layers on, where use_sliding_window
+  alternating  // all but every sliding_window_pattern-th
+};
+
 /// Tensor names; those of a layer stand behind `layers` and its number, without ".weight" and ".bias". Empty:
-/// the family has none.
+/// the family has none; so the names say which of the block's norms there are.
 struct WeightNames {
-  const char* prefix;  // of every name but the head's; some files leave it out
-  const char *embedding, *positions, *final_norm, *head;
-  const char *layers, *attention_norm, *mlp_norm;
-  std::vector<const char*> qkv;  // one fused or q, k, v
-  const char* out;
-  std::vector<const char*> up;  // one, or gate and up
-  const char* down;
+  const char* prefix = "";  // of every name but the head's; some files leave it out
+  const char *embedding = "", *positions = "", *embedding_norm = "", *final_norm = "", *head = "";
+  const char *layers = "", *attention_norm = "", *attention_out_norm = "", *mlp_norm = "", *mlp_out_norm = "";
+  const char *q_norm = "", *k_norm = "";
+  std::vector<const char*> qkv = {};  // one fused or q, k, v
+  const char* out = "";
+  std::vector<const char*> up = {};  // one (fused where gated), or gate and up
+  const char* down = "";
+};
+
+/// A field's value that tells one layout of a family from another.
+struct Condition {
+  std::variant<bool ModelConfig::*, int64_t ModelConfig::*> field;
+  int64_t value;
+  bool holds(const ModelConfig& c) const {
+    return std::visit([&](auto member) { return static_cast<int64_t>(c.*member) == value; }, field);
+  }
 };
 
 struct Architecture {
-  const char* model_type;
-  const char* class_name;  // in `architectures` of config.json
-  NormKind norm;
-  bool norm_bias;
-  bool learned_positions;  // else RoPE
-  bool gated;
-  bool transposed;       // linear weights are stored (in, out)
-  bool always_biased;    // linear layers have biases whatever the config says
-  bool scaled_residual;  // residual projections start with their deviation divided by sqrt(2 L)
-  int64_t default_mlp_numerator, default_mlp_denominator;  // intermediate size from C, where not given
-  std::vector<ConfigKey> keys;
-  std::vector<const char*> refused_if_true;  // keys that would change the arithmetic
-  std::vector<const char*> refused_if_false;
-  WeightNames names;
+  const char* model_type = "";
+  std::vector<Condition> when = {};  // of several rows with one model_type the first whose conditions hold
+  const char* class_name = "";       // in `architectures` of config.json
+  NormKind norm = NormKind::rms;
+  bool norm_bias = false;
+  float norm_offset = 0;      // added to every norm's weight
+  bool norm_per_head = true;  // q_norm and k_norm have a head's size, not the row's
+  Positions positions = Positions::rope;
+  double rope_theta = 10000, rotary_factor = 1;  // where the file does not say
+  Windows windows = Windows::none;
+  bool gated = true;
+  Flag parallel = false;          // attention and feed-forward part read the same x
+  Flag shared_norm = false;       // and the same norm of it
+  bool scaled_embedding = false;  // by sqrt(C)
+  bool transposed = false;        // linear weights are stored (in, out)
+  QkvLayout qkv_layout = QkvLayout::plain;
+  Flag qkv_bias = false, out_bias = false, mlp_bias = false;
+  bool one_kv_head = false;      // whatever the config says
+  bool scaled_residual = false;  // residual projections start with their deviation divided by sqrt(2 L)
+  bool gelu_means_tanh = false;  // hidden_act "gelu" is a legacy spelling of its approximation
+  int64_t default_mlp_numerator = 4,
+          default_mlp_denominator = 1;  // intermediate size from C, where not given
+  std::vector<ConfigKey> keys = {};
+  std::vector<const char*> refused_if_true = {};  // keys that would change the arithmetic
+  std::vector<const char*> refused_if_false = {};
+  WeightNames names = {};
 };
 
-/// Throws Error naming the families there are.
+/// The row of a family, or of the layout that the config's fields choose. Throws Error naming the families
+/// there are.
 const Architecture& architecture(std::string_view model_type);
+const Architecture& architecture(const ModelConfig& config);
 std::vector<std::string> architecture_names();
+
+/// Whether window layers rotate by a theta of their own: the family has a key for it.
+bool has_local_rope(const ModelConfig& config);
 
 }  // namespace llmtool

@@ -24,6 +24,16 @@ Tensors::const_iterator find_tensor(const Tensors& tensors, const std::string& n
   return it;
 }
 
+/// Rows that lie in another order in the file.
+void load_rows(const Param& p, const Tensor& stored) {
+  const int64_t cols = p.value.shape.rank == 1 ? 1 : p.value.cols();
+  const size_t bytes = static_cast<size_t>(cols) * dtype_size(stored.dtype);
+  for (size_t r = 0; r < p.file_rows.size(); ++r) {
+    to_f32(static_cast<const std::byte*>(stored.data) + static_cast<size_t>(p.file_rows[r]) * bytes,
+           stored.dtype, p.value.f32() + static_cast<int64_t>(r) * cols, cols);
+  }
+}
+
 void load_param(const Param& p, const Tensor& stored, const fs::path& folder) {
   Shape expected = p.value.shape;
   if (p.transpose) std::swap(expected.dims[0], expected.dims[1]);
@@ -31,6 +41,7 @@ void load_param(const Param& p, const Tensor& stored, const fs::path& folder) {
     throw Error(cat(folder.string(), ": ", p.name, ": expected ", expected.text(), ", found ",
                     stored.shape.text(), "; is config.json from another model?"));
   }
+  if (!p.file_rows.empty()) return load_rows(p, stored);
   if (!p.transpose) return to_f32(stored.data, stored.dtype, p.value.f32(), stored.size());
   const int64_t rows = stored.shape[0], cols = stored.shape[1];
   std::vector<float> line(static_cast<size_t>(cols));
@@ -45,7 +56,8 @@ void load_param(const Param& p, const Tensor& stored, const fs::path& folder) {
 /// frequencies.
 bool ignorable(const std::string& name, bool tied) {
   return (tied && name == "lm_head.weight") || name.ends_with(".attn.bias") ||
-         name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq");
+         name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq") ||
+         name.ends_with("attention.bias") || name.ends_with("attention.masked_bias");
 }
 }  // namespace
 
@@ -90,7 +102,8 @@ void save_transformer(const Transformer& model, const fs::path& folder, DType st
   const ModelConfig& config = model.config();
   fs::create_directories(folder);
   std::vector<NamedTensor> tensors;
-  for (const Param& p : model.params().list()) tensors.push_back({p.name, p.value, stored, p.transpose});
+  for (const Param& p : model.params().list())
+    tensors.push_back({p.name, p.value, stored, p.transpose, p.file_rows});
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   const char* const dtype = stored == DType::f32 ? "float32" : stored == DType::bf16 ? "bfloat16" : "float16";
   write_file(folder / "config.json", model_config_json(config, dtype).dump(2) + "\n");

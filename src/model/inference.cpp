@@ -37,7 +37,8 @@ void KvCache::copy_from(const KvCache& other) {
 }
 
 void Transformer::Impl::run_layers(Exec& exec, std::span<const int32_t> ids, int64_t B, int64_t T,
-                                   std::span<KvCache* const> caches, Tensor last) const {
+                                   std::span<KvCache* const> caches, std::span<const int64_t> lengths,
+                                   Tensor last) const {
   ArenaScope scope(exec.scratch);
   const Tensor positions_of = exec.scratch.take({B * T}, DType::i32);
   auto* const position = static_cast<int32_t*>(positions_of.data);
@@ -47,9 +48,9 @@ void Transformer::Impl::run_layers(Exec& exec, std::span<const int32_t> ids, int
   Tensor x = exec.scratch.take({B, T, config.hidden_size}), y = exec.scratch.take({B, T, config.hidden_size});
   std::vector<KvRows> rows(caches.size());
   Sequences s{B, T, position};
-  s.rope = rope_of(exec, position, B * T);
+  place(exec, s, B * T, lengths);
   s.past = rows;
-  embed_tokens(exec, s, ids, x);
+  embed_tokens(exec, s, ids, embedding_norm ? y : x, x);
   for (size_t layer = 0; layer < blocks.size(); ++layer) {
     for (size_t b = 0; b < rows.size(); ++b) {
       const auto l = static_cast<int64_t>(layer);
@@ -72,7 +73,7 @@ void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cac
   // A long prompt goes through in pieces, so that its memory does not grow with its length.
   constexpr int64_t kPiece = 512;
   const auto T = static_cast<int64_t>(ids.size()), wanted = logits ? logits.shape[0] : 0;
-  const int64_t context = std::min(cache.capacity(), impl_->config.max_position_embeddings);
+  const int64_t context = std::min(cache.capacity(), impl_->config.context());
   if (cache.length + T > context) {
     throw Error(cat("[model] expected at most ", context, " positions, found ", cache.length,
                     " in the cache and ", T, " to come"));
@@ -82,13 +83,14 @@ void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cac
   ArenaScope scope(exec.scratch);
   const Tensor hidden = exec.scratch.take({wanted, impl_->config.hidden_size});
   KvCache* const caches[] = {&cache};
+  const int64_t length = exec.dry() ? context : cache.length + T;  // a dry run's cache does not grow
   for (int64_t first = 0; first < T; first += kPiece) {
     const int64_t n = std::min(kPiece, T - first), kept_from = std::max(first, T - wanted);
     const int64_t kept = std::max<int64_t>(0, first + n - kept_from);
     const Tensor last =
         kept == 0 ? Tensor()
                   : Tensor(hidden.f32() + (kept_from - (T - wanted)) * hidden.cols(), {kept, hidden.cols()});
-    impl_->run_layers(exec, ids.subspan(first, n), 1, n, caches, last);
+    impl_->run_layers(exec, ids.subspan(first, n), 1, n, caches, {&length, 1}, last);
   }
   if (wanted > 0) impl_->logits_of(exec, hidden, logits, T == 1);
 }
@@ -96,14 +98,16 @@ void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cac
 void Transformer::decode(Exec& exec, std::span<const int32_t> ids, std::span<KvCache* const> caches,
                          Tensor logits) const {
   const auto B = static_cast<int64_t>(ids.size());
+  std::vector<int64_t> lengths;
   for (const KvCache* cache : caches) {
-    const int64_t context = std::min(cache->capacity(), impl_->config.max_position_embeddings);
+    const int64_t context = std::min(cache->capacity(), impl_->config.context());
+    lengths.push_back(exec.dry() ? context : cache->length + 1);
     if (cache->length >= context) throw Error(cat("[model] the context of ", context, " positions is full"));
   }
   if (!exec.dry()) impl_->check_ids(ids, 0, "token");
   ArenaScope scope(exec.scratch);
   const Tensor hidden = exec.scratch.take({B, impl_->config.hidden_size});
-  impl_->run_layers(exec, ids, B, 1, caches, hidden);
+  impl_->run_layers(exec, ids, B, 1, caches, lengths, hidden);
   impl_->logits_of(exec, hidden, logits, true);
 }
 

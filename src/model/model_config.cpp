@@ -1,5 +1,7 @@
 #include "llmtool/model/model_config.h"
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -33,10 +35,15 @@ std::string key_of(const Architecture& row, int64_t ModelConfig::*field) {
 }
 
 void read_key(const JsonObject& json, const ConfigKey& key, ModelConfig& c) {
+  const auto is_null = [&](const auto& k) {
+    return k.nullable && json.json().contains(k.name) && !json.has(k.name);
+  };
   std::visit(
-      Overloaded{[&](const IntegerKey& k) { c.*k.field = json.integer(k.name, k.min, k.max, k.absent); },
+      Overloaded{[&](const IntegerKey& k) {
+                   c.*k.field = is_null(k) ? 0 : json.integer(k.name, k.min, k.max, k.absent);
+                 },
                  [&](const NumberKey& k) {
-                   c.*k.field = json.number(k.name, k.absent);
+                   c.*k.field = is_null(k) ? 0 : json.number(k.name, k.absent);
                    if (c.*k.field < k.min || c.*k.field > k.max) {
                      throw Error(cat(json.origin(), ": ", k.name, ": expected a number from ", k.min, " to ",
                                      k.max, ", found ", c.*k.field));
@@ -53,14 +60,107 @@ void read_key(const JsonObject& json, const ConfigKey& key, ModelConfig& c) {
       key);
 }
 
-/// Rotary settings stand at the top (rope_theta, rope_scaling) or, in newer files, in rope_parameters.
-void read_rope(const JsonObject& json, ModelConfig& c) {
+constexpr std::pair<const char*, RopeScaling> kScalings[] = {{"default", RopeScaling::none},
+                                                             {"linear", RopeScaling::linear},
+                                                             {"dynamic", RopeScaling::dynamic},
+                                                             {"llama3", RopeScaling::llama3},
+                                                             {"yarn", RopeScaling::yarn}};
+
+double positive(const JsonObject& json, const char* key, double fallback) {
+  const double value = json.number(key, fallback);
+  if (!(value > 0)) throw Error(cat(json.origin(), ": ", key, ": expected a number above 0, found ", value));
+  return value;
+}
+
+/// The longer context's settings, with the defaults of the reference library.
+void read_scaling(const JsonObject& json, ModelConfig& c) {
+  RopeSettings& s = c.rope_scaling;
+  const std::string type = json.string("rope_type", json.string("type", "default"));
+  const auto* const known = std::find_if(std::begin(kScalings), std::end(kScalings),
+                                         [&](const auto& scaling) { return type == scaling.first; });
+  if (known == std::end(kScalings))
+    throw Error(cat(json.origin(), ": rope_type \"", type, "\" is not supported"));
+  s.scaling = known->second;
+  if (s.scaling == RopeScaling::none) return;
+  const auto context = static_cast<double>(c.max_position_embeddings);
+  const bool says_original = json.has("original_max_position_embeddings");
+  s.original_positions = s.scaling == RopeScaling::dynamic
+                             ? context
+                             : positive(json, "original_max_position_embeddings", context);
+  if (s.scaling == RopeScaling::yarn && says_original && !json.has("factor")) {
+    s.factor = context / s.original_positions;
+  } else {
+    s.factor = json.number("factor");
+  }
+  if (!(s.factor >= 1)) throw Error(cat(json.origin(), ": factor: expected at least 1, found ", s.factor));
+  if (s.scaling == RopeScaling::llama3) {
+    s.low_freq_factor = positive(json, "low_freq_factor", 1);
+    s.high_freq_factor = positive(json, "high_freq_factor", 4);
+    if (s.high_freq_factor <= s.low_freq_factor) {
+      throw Error(cat(json.origin(), ": high_freq_factor: expected above low_freq_factor, found ",
+                      s.high_freq_factor));
+    }
+  }
+  if (s.scaling != RopeScaling::yarn) return;
+  s.beta_fast = positive(json, "beta_fast", 32);
+  s.beta_slow = positive(json, "beta_slow", 1);
+  s.truncate = json.boolean("truncate", true);
+  const auto mscale = [&](double weight) {
+    return s.factor <= 1 ? 1.0 : 0.1 * weight * std::log(s.factor) + 1.0;
+  };
+  const double a = json.number("mscale", 0), b = json.number("mscale_all_dim", 0);
+  s.attention_factor =
+      positive(json, "attention_factor", a != 0 && b != 0 ? mscale(a) / mscale(b) : mscale(1));
+}
+
+/// Rotary settings stand at the top (rope_theta, rope_scaling) or, in newer files, in rope_parameters, there
+/// one for each kind of layer where these differ.
+void read_rope(const JsonObject& json, const Architecture& row, ModelConfig& c) {
+  // Spelt as Llama does, or as the family's own keys, which are read already.
+  c.rope_theta = json.number("rope_theta", c.rope_theta);
+  c.partial_rotary_factor = json.number("partial_rotary_factor", c.partial_rotary_factor);
+  const auto read = [&](const nlohmann::json& value, const std::string& origin) {
+    const JsonObject rope(value, origin);
+    read_scaling(rope, c);
+    c.rope_theta = rope.number("rope_theta", c.rope_theta);
+    c.partial_rotary_factor = rope.number("partial_rotary_factor", c.partial_rotary_factor);
+  };
   for (const char* name : {"rope_scaling", "rope_parameters"}) {
     if (!json.has(name)) continue;
-    const JsonObject rope(json.json().at(name), json.origin() + ": " + name);
-    const std::string type = rope.string("rope_type", rope.string("type", "default"));
-    if (type != "default") throw Error(cat(rope.origin(), ": rope_type \"", type, "\" is not supported yet"));
-    c.rope_theta = rope.number("rope_theta", c.rope_theta);
+    const nlohmann::json& value = json.json().at(name);
+    const std::string origin = json.origin() + ": " + name;
+    const JsonObject rope(value, origin);
+    if (rope.has("sliding_attention")) {
+      const JsonObject local(value.at("sliding_attention"), origin + ": sliding_attention");
+      if (local.string("rope_type", "default") != "default")
+        throw Error(cat(local.origin(), ": rope_type: expected \"default\""));
+      c.local_rope_theta = local.number("rope_theta", c.local_rope_theta);
+    }
+    if (rope.has("full_attention")) {
+      read(value.at("full_attention"), origin + ": full_attention");
+    } else if (!rope.has("sliding_attention")) {
+      read(value, origin);
+    }
+  }
+  if (!(c.rope_theta >= 1 && c.local_rope_theta >= 1))
+    throw Error(cat(json.origin(), ": rope_theta: expected at least 1"));
+  if (!(c.partial_rotary_factor > 0 && c.partial_rotary_factor <= 1))
+    throw Error(cat(json.origin(), ": partial_rotary_factor: expected above 0 and at most 1, found ",
+                    c.partial_rotary_factor));
+  if (row.positions != Positions::rope) c.rope_scaling = {};
+}
+
+void read_layer_types(const JsonObject& json, ModelConfig& c) {
+  if (!json.has("layer_types")) return;
+  const nlohmann::json& list = json.json().at("layer_types");
+  const auto refuse = [&](const nlohmann::json& found) {
+    throw Error(cat(json.origin(), ": layer_types: expected ", c.num_hidden_layers,
+                    " of \"sliding_attention\" and \"full_attention\", found ", shown(found)));
+  };
+  if (!list.is_array() || static_cast<int64_t>(list.size()) != c.num_hidden_layers) refuse(list);
+  for (const nlohmann::json& type : list) {
+    if (type != "sliding_attention" && type != "full_attention") refuse(type);
+    c.layer_types.push_back(type.get<std::string>());
   }
 }
 
@@ -84,8 +184,9 @@ void read_token_ids(const JsonObject& json, ModelConfig& c) {
 }  // namespace
 
 void ModelConfig::resolve() {
-  const Architecture& row = architecture(model_type);
+  const Architecture& row = architecture(*this);
   settle_choices(row, *this);
+  if (row.one_kv_head) num_key_value_heads = 1;
   const auto refuse = [&](int64_t ModelConfig::*field, const std::string& what) {
     throw UsageError(cat("model.", key_of(row, field), ": ", what));
   };
@@ -102,15 +203,44 @@ void ModelConfig::resolve() {
     refuse(&ModelConfig::num_key_value_heads,
            cat("expected a divisor of ", num_attention_heads, ", found ", num_key_value_heads));
   }
-  if (!row.learned_positions && head_dim % 2 != 0) {
-    throw UsageError(
-        cat("model.head_dim: expected an even number (it is rotated in pairs), found ", head_dim));
+  if (row.positions == Positions::rope && (rotary_dim() % 2 != 0 || rotary_dim() == 0)) {
+    throw UsageError(cat("model.head_dim: expected an even number of dimensions to rotate (in pairs), found ",
+                         rotary_dim()));
+  }
+  if (rope_scaling.scaling == RopeScaling::dynamic && rotary_dim() <= 2) {
+    throw UsageError("model.head_dim: expected more than 2 dimensions to rotate with dynamic scaling");
   }
   if (intermediate_size == 0) {
     intermediate_size = (hidden_size * row.default_mlp_numerator + row.default_mlp_denominator - 1) /
                         row.default_mlp_denominator;
     if (row.default_mlp_denominator != 1) intermediate_size = (intermediate_size + 31) / 32 * 32;
   }
+}
+
+int64_t ModelConfig::rotary_dim() const {
+  return static_cast<int64_t>(static_cast<double>(head_dim) * partial_rotary_factor);
+}
+
+int64_t ModelConfig::context() const {
+  if (rope_scaling.scaling != RopeScaling::dynamic) return max_position_embeddings;
+  return static_cast<int64_t>(static_cast<double>(max_position_embeddings) *
+                              std::min(rope_scaling.factor, 1024.0));
+}
+
+int64_t ModelConfig::window_of(int64_t layer) const {
+  if (!layer_types.empty())
+    return layer_types[static_cast<size_t>(layer)] == "full_attention" ? 0 : sliding_window;
+  switch (architecture(*this).windows) {
+    case Windows::none:
+      return 0;
+    case Windows::all:
+      return sliding_window;
+    case Windows::later:
+      return use_sliding_window && layer >= max_window_layers ? sliding_window : 0;
+    case Windows::alternating:
+      return (layer + 1) % sliding_window_pattern != 0 ? sliding_window : 0;
+  }
+  return 0;
 }
 
 void ModelConfig::visit(ConfigVisitor& v) {
@@ -146,15 +276,17 @@ ModelConfig read_model_config(const std::filesystem::path& folder) {
   ModelConfig c;
   c.model_type = json.string("model_type");
   try {
-    const Architecture& row = architecture(c.model_type);
-    for (const ConfigKey& key : row.keys) read_key(json, key, c);
+    for (const ConfigKey& key : architecture(c.model_type).keys) read_key(json, key, c);
+    const Architecture& row = architecture(c);
+    if (row.gelu_means_tanh && c.hidden_act == "gelu") c.hidden_act = "gelu_pytorch_tanh";
     for (const char* key : row.refused_if_true) {
       if (json.boolean(key, false)) throw Error(cat(key, ": true is not supported"));
     }
     for (const char* key : row.refused_if_false) {
       if (!json.boolean(key, true)) throw Error(cat(key, ": false is not supported"));
     }
-    if (!row.learned_positions) read_rope(json, c);
+    if (row.positions == Positions::rope) read_rope(json, row, c);
+    if (row.windows != Windows::none) read_layer_types(json, c);
     read_token_ids(json, c);
     c.resolve();
   } catch (const Error& e) {
@@ -168,17 +300,61 @@ ModelConfig read_model_config(const std::filesystem::path& folder) {
   return c;
 }
 
+namespace {
+void write_rope(const ModelConfig& config, nlohmann::ordered_json& json) {
+  const RopeSettings& s = config.rope_scaling;
+  nlohmann::ordered_json rope;
+  for (const auto& [name, scaling] : kScalings) {
+    if (scaling == s.scaling) rope["rope_type"] = name;
+  }
+  if (s.scaling != RopeScaling::none) rope["factor"] = s.factor;
+  if (s.scaling == RopeScaling::llama3 || s.scaling == RopeScaling::yarn)
+    rope["original_max_position_embeddings"] = static_cast<int64_t>(s.original_positions);
+  if (s.scaling == RopeScaling::llama3) {
+    rope["low_freq_factor"] = s.low_freq_factor;
+    rope["high_freq_factor"] = s.high_freq_factor;
+  }
+  if (s.scaling == RopeScaling::yarn) {
+    rope["beta_fast"] = s.beta_fast;
+    rope["beta_slow"] = s.beta_slow;
+    rope["attention_factor"] = s.attention_factor;
+    rope["truncate"] = s.truncate;
+  }
+  // What transformers 4 reads, then what 5 does.
+  json["rope_scaling"] = s.scaling == RopeScaling::none ? nlohmann::ordered_json(nullptr) : rope;
+  rope["rope_theta"] = config.rope_theta;
+  if (config.partial_rotary_factor != 1) rope["partial_rotary_factor"] = config.partial_rotary_factor;
+  if (has_local_rope(config)) {
+    json["rope_parameters"] = {
+        {"full_attention", rope},
+        {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", config.local_rope_theta}}}};
+  } else {
+    json["rope_parameters"] = rope;
+  }
+}
+}  // namespace
+
 nlohmann::ordered_json model_config_json(const ModelConfig& config, const std::string& dtype) {
-  const Architecture& row = architecture(config.model_type);
+  const Architecture& row = architecture(config);
   nlohmann::ordered_json json;
   json["architectures"] = {row.class_name};
   json["model_type"] = config.model_type;
   for (const ConfigKey& key : row.keys) {
-    std::visit([&](const auto& k) { json[k.name] = config.*k.field; }, key);
+    std::visit(
+        [&](const auto& k) {
+          json[k.name] = config.*k.field;
+          if constexpr (requires { k.nullable; }) {
+            if (k.nullable && config.*k.field == 0) json[k.name] = nullptr;
+          }
+        },
+        key);
   }
-  if (!row.learned_positions) {
-    json["rope_scaling"] = nullptr;
-    json["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", config.rope_theta}};
+  if (row.positions == Positions::rope) write_rope(config, json);
+  if (row.windows == Windows::later || row.windows == Windows::alternating) {
+    json["layer_types"] = nlohmann::ordered_json::array();
+    for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+      json["layer_types"].push_back(config.window_of(layer) ? "sliding_attention" : "full_attention");
+    }
   }
   const auto id = [](const std::optional<int64_t>& value) {
     return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);

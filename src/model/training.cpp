@@ -2,6 +2,7 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/kernels/cross_entropy.h"
+#include "llmtool/kernels/elementwise.h"
 #include "llmtool/kernels/optimizer.h"
 #include "model/transformer_impl.h"
 
@@ -27,8 +28,8 @@ int64_t sequence_length(const ModelConfig& config, size_t inputs, size_t targets
                     targets, " ids"));
   }
   const int64_t T = tokens / batch;
-  if (T > config.max_position_embeddings) {
-    throw Error(cat("[model] expected at most ", config.max_position_embeddings, " positions, found ", T));
+  if (T > config.context()) {
+    throw Error(cat("[model] expected at most ", config.context(), " positions, found ", T));
   }
   return T;
 }
@@ -42,6 +43,8 @@ LossSums Transformer::Impl::head_loss(Exec& exec, Tensor hidden, std::span<const
   const int64_t N = hidden.rows(), C = config.hidden_size, V = config.vocab_size;
   const int64_t chunk = std::min(N, logit_rows(V));
   const Tensor normed = exec.scratch.take({N, C}), logits_block = exec.scratch.take({chunk, V});
+  const auto cap = static_cast<float>(config.final_logit_softcapping);
+  const Tensor capped = cap > 0 && dhidden ? exec.scratch.take({chunk, V}) : Tensor();
   const Tensor losses_block = exec.scratch.take({2 * N});
   auto* const losses = static_cast<double*>(losses_block.data);
   final_norm.forward(exec, hidden, normed);
@@ -52,8 +55,13 @@ LossSums Transformer::Impl::head_loss(Exec& exec, Tensor hidden, std::span<const
     const Tensor logits(logits_block.f32(), {rows, V});
     float* const n = normed.f32() + first * C;
     matmul(exec, rows, V, C, {n, C, 1}, weight.transposed(), logits.f32(), V);
+    if (cap > 0) {
+      softcap(exec, logits, cap);
+      if (dhidden) copy_rows(exec, logits.f32(), V, capped.f32(), V, rows, V);
+    }
     cross_entropy(exec, logits, targets.data() + first, options.z_loss, options.scale,
                   static_cast<bool>(dhidden), losses + first);
+    if (cap > 0 && dhidden) softcap_backward(exec, {capped.f32(), {rows, V}}, cap, logits);
     if (!dhidden) continue;
     const MatrixView dlogits{logits.f32(), V, 1};
     if (head->grad)
@@ -85,11 +93,12 @@ LossSums Transformer::train_step(Exec& exec, std::span<const int32_t> inputs,
   ArenaScope saved_scope(exec.saved), scratch_scope(exec.scratch);
   Sequences s{B, T, count_positions(exec, B, T)};
   s.training = true;
-  s.rope = m.rope_of(exec, s.positions, T);
+  m.place(exec, s, T, {&T, 1});
   const Dropout embedding_dropout{m.config.embedding_dropout, exec.rng.split(kEmbeddingStream)};
   std::vector<BlockSaved> saved(m.blocks.size());
   Tensor x = exec.saved.take({B, T, C});
-  m.embed_tokens(exec, s, inputs, x);
+  const Tensor embedded = m.embedding_norm ? exec.saved.take({B, T, C}) : x;
+  m.embed_tokens(exec, s, inputs, embedded, x);
   if (embedding_dropout) apply_dropout(exec, x, embedding_dropout, x);
   for (size_t layer = 0; layer < m.blocks.size(); ++layer) {
     const Tensor y = exec.saved.take({B, T, C});
@@ -109,7 +118,14 @@ LossSums Transformer::train_step(Exec& exec, std::span<const int32_t> inputs,
     m.blocks[layer].backward(exec, s, rng, saved[layer], d);
   }
   if (embedding_dropout) apply_dropout(exec, d, embedding_dropout, d);
-  embed_backward(exec, d, inputs.data(), s.positions, m.embedding->grad,
+  Tensor dembedded = d;
+  if (m.embedding_norm) {
+    dembedded = exec.scratch.take({B, T, C});
+    fill_zero(exec, dembedded);
+    m.embedding_norm.backward(exec, embedded, d, dembedded);
+  }
+  if (m.embedding_scale != 1) scale(exec, dembedded, m.embedding_scale);
+  embed_backward(exec, dembedded, inputs.data(), s.positions, m.embedding->grad,
                  m.positions ? m.positions->grad : Tensor());
   return sums;
 }
@@ -124,10 +140,10 @@ LossSums Transformer::evaluate(Exec& exec, std::span<const int32_t> inputs, std:
   }
   ArenaScope scope(exec.scratch);
   Sequences s{B, T, count_positions(exec, B, T)};
-  s.rope = m.rope_of(exec, s.positions, T);
+  m.place(exec, s, T, {&T, 1});
   Tensor x = exec.scratch.take({B, T, m.config.hidden_size}),
          y = exec.scratch.take({B, T, m.config.hidden_size});
-  m.embed_tokens(exec, s, inputs, x);
+  m.embed_tokens(exec, s, inputs, m.embedding_norm ? y : x, x);
   for (size_t layer = 0; layer < m.blocks.size(); ++layer) {
     const Observer observe_layer = m.layer_observer(static_cast<int64_t>(layer));
     s.observer = &observe_layer;

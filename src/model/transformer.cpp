@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "llmtool/core/error.h"
+#include "llmtool/kernels/elementwise.h"
 #include "model/transformer_impl.h"
 
 namespace llmtool {
@@ -10,6 +11,7 @@ namespace llmtool {
 namespace {
 Activation activation_named(const std::string& name) {
   if (name == "silu") return Activation::silu;
+  if (name == "relu") return Activation::relu;
   return name == "gelu" ? Activation::gelu : Activation::gelu_tanh;
 }
 }  // namespace
@@ -28,10 +30,26 @@ Linear Transformer::Impl::add_linear(const std::string& prefix, const std::vecto
   return linear;
 }
 
-Norm Transformer::Impl::add_norm(const std::string& name) {
-  Norm norm{row.norm, config.norm_eps, store.add(name + ".weight", {config.hidden_size}, false), nullptr};
-  if (row.norm_bias) norm.bias = store.add(name + ".bias", {config.hidden_size}, false);
+Norm Transformer::Impl::add_norm(const std::string& prefix, const char* name, int64_t width) {
+  if (*name == '\0') return {};
+  const int64_t size = width ? width : config.hidden_size;
+  Norm norm{row.norm, config.norm_eps, store.add(cat(prefix, name, ".weight"), {size}, false), nullptr,
+            row.norm_offset};
+  norm.weight->initial = 1 - row.norm_offset;
+  if (row.norm_bias) norm.bias = store.add(cat(prefix, name, ".bias"), {size}, false);
   return norm;
+}
+
+std::vector<int64_t> Transformer::Impl::qkv_file_rows() const {
+  const int64_t D = config.head_dim, K = config.kv_heads(), group = config.num_attention_heads / K;
+  std::vector<int64_t> rows;
+  const auto add = [&](int64_t kv, int64_t member) {
+    for (int64_t i = 0; i < D; ++i) rows.push_back((kv * (group + 2) + member) * D + i);
+  };
+  for (int64_t head = 0; head < config.num_attention_heads; ++head) add(head / group, head % group);
+  for (int64_t kv = 0; kv < K; ++kv) add(kv, group);
+  for (int64_t kv = 0; kv < K; ++kv) add(kv, group + 1);
+  return rows;
 }
 
 Block Transformer::Impl::add_block(int64_t layer) {
@@ -40,39 +58,57 @@ Block Transformer::Impl::add_block(int64_t layer) {
   const std::string prefix = cat(n.prefix, n.layers, layer, ".");
   const int64_t q = c.num_attention_heads * c.head_dim, kv = c.kv_heads() * c.head_dim,
                 F = c.intermediate_size;
-  const bool attention_bias = row.always_biased || c.attention_bias,
-             mlp_bias = row.always_biased || c.mlp_bias;
+  const bool mlp_bias = on(row.mlp_bias, c);
   Block block;
   block.heads = c.num_attention_heads;
   block.kv_heads = c.kv_heads();
   block.head_dim = c.head_dim;
   block.attention_dropout = c.attention_dropout;
   block.residual_dropout = c.residual_dropout;
+  const double score_width =
+      c.query_pre_attn_scalar > 0 ? c.query_pre_attn_scalar : static_cast<double>(c.head_dim);
+  block.rules.scale = static_cast<float>(1.0 / std::sqrt(score_width));
+  block.rules.window = c.window_of(layer);
+  block.rules.softcap = static_cast<float>(c.attn_logit_softcapping);
+  block.local_rope = block.rules.window > 0 && has_local_rope(c);
+  block.parallel = on(row.parallel, c);
+  block.shared_norm = on(row.shared_norm, c);
   block.activation = activation_named(c.hidden_act);
   block.gated = row.gated;
-  block.attention_norm = add_norm(prefix + n.attention_norm);
+  block.attention_norm = add_norm(prefix, n.attention_norm);
   const std::vector<int64_t> qkv_widths =
       n.qkv.size() == 1 ? std::vector{q + 2 * kv} : std::vector{q, kv, kv};
-  block.qkv = add_linear(prefix, n.qkv, c.hidden_size, qkv_widths, attention_bias);
-  block.out = add_linear(prefix, {n.out}, q, {c.hidden_size}, attention_bias);
+  block.qkv = add_linear(prefix, n.qkv, c.hidden_size, qkv_widths, on(row.qkv_bias, c));
+  if (row.qkv_layout == QkvLayout::grouped) {
+    for (const char* kind : {".weight", ".bias"}) {
+      if (Param* const p = store.find(cat(prefix, n.qkv[0], kind))) p->file_rows = qkv_file_rows();
+    }
+  }
+  block.q_norm = add_norm(prefix, n.q_norm, row.norm_per_head ? c.head_dim : q);
+  block.k_norm = add_norm(prefix, n.k_norm, row.norm_per_head ? c.head_dim : kv);
+  block.out = add_linear(prefix, {n.out}, q, {c.hidden_size}, on(row.out_bias, c));
   residual_projections.push_back(store.find(prefix + n.out + ".weight"));
-  block.mlp_norm = add_norm(prefix + n.mlp_norm);
-  block.up = add_linear(prefix, n.up, c.hidden_size, std::vector<int64_t>(n.up.size(), F), mlp_bias);
+  block.attention_out_norm = add_norm(prefix, n.attention_out_norm);
+  block.mlp_norm = add_norm(prefix, n.mlp_norm);
+  const int64_t up_width = row.gated && n.up.size() == 1 ? 2 * F : F;
+  block.up = add_linear(prefix, n.up, c.hidden_size, std::vector<int64_t>(n.up.size(), up_width), mlp_bias);
   block.down = add_linear(prefix, {n.down}, F, {c.hidden_size}, mlp_bias);
   residual_projections.push_back(store.find(prefix + n.down + ".weight"));
+  block.mlp_out_norm = add_norm(prefix, n.mlp_out_norm);
   return block;
 }
 
-Transformer::Impl::Impl(ModelConfig c)
-    : config((c.resolve(), std::move(c))), row(architecture(config.model_type)) {
+Transformer::Impl::Impl(ModelConfig c) : config((c.resolve(), std::move(c))), row(architecture(config)) {
   const WeightNames& n = row.names;
   embedding = store.add(cat(n.prefix, n.embedding, ".weight"), {config.vocab_size, config.hidden_size}, true);
-  if (row.learned_positions) {
+  if (row.scaled_embedding) embedding_scale = std::sqrt(static_cast<float>(config.hidden_size));
+  embedding_norm = add_norm(n.prefix, n.embedding_norm);
+  if (row.positions == Positions::learned) {
     positions = store.add(cat(n.prefix, n.positions, ".weight"),
                           {config.max_position_embeddings, config.hidden_size}, true);
   }
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) blocks.push_back(add_block(layer));
-  final_norm = add_norm(cat(n.prefix, n.final_norm));
+  final_norm = add_norm(n.prefix, n.final_norm);
   head = config.tie_word_embeddings
              ? embedding
              : store.add(cat(n.head, ".weight"), {config.vocab_size, config.hidden_size}, true);
@@ -93,17 +129,36 @@ void Transformer::Impl::check_ids(std::span<const int32_t> ids, int32_t lowest, 
   }
 }
 
-void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, std::span<const int32_t> ids,
+void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, std::span<const int32_t> ids, Tensor raw,
                                      Tensor x) const {
-  embed(exec, embedding->value, positions ? positions->value : Tensor(), ids.data(), s.positions, x);
+  embed(exec, embedding->value, positions ? positions->value : Tensor(), ids.data(), s.positions, raw);
+  if (embedding_scale != 1) scale(exec, raw, embedding_scale);
+  if (embedding_norm) embedding_norm.forward(exec, raw, x);
   report("embedding", -1, x);
 }
 
-Tensor Transformer::Impl::rope_of(Exec& exec, const int32_t* position, int64_t n) const {
-  if (row.learned_positions) return {};
-  const Tensor table = exec.scratch.take({n, config.head_dim});
-  rope_table(exec, position, config.rope_theta, table);
-  return table;
+void Transformer::Impl::place(Exec& exec, Sequences& s, int64_t n, std::span<const int64_t> lengths) const {
+  const auto rotation = [&](const RopeSettings& settings) {
+    const int64_t each = n / static_cast<int64_t>(lengths.size()), dim = config.rotary_dim();
+    const Tensor table = exec.scratch.take({n, dim});
+    for (int64_t i = 0; !exec.dry() && i < n; i += each) {
+      rope_table(exec, settings, s.positions + i, lengths[static_cast<size_t>(i / each)],
+                 {table.f32() + i * dim, {each, dim}});
+    }
+    return table;
+  };
+  if (row.positions == Positions::rope) {
+    RopeSettings settings = config.rope_scaling;
+    settings.theta = config.rope_theta;
+    s.rope[0] = rotation(settings);
+    if (has_local_rope(config)) s.rope[1] = rotation({.theta = config.local_rope_theta});
+  } else if (row.positions != Positions::learned) {
+    // Falcon scales the bias like the scores.
+    const bool falcon = row.positions == Positions::alibi_bf16;
+    s.alibi =
+        exec.scratch.take({config.num_attention_heads, *std::max_element(lengths.begin(), lengths.end())});
+    alibi_table(exec, falcon ? blocks[0].rules.scale : 1.0f, falcon, s.alibi);
+  }
 }
 
 void Transformer::Impl::logits_of(Exec& exec, Tensor hidden, Tensor logits, bool few_rows) const {
@@ -118,6 +173,8 @@ void Transformer::Impl::logits_of(Exec& exec, Tensor hidden, Tensor logits, bool
   } else {
     matmul(exec, rows, V, C, {n.f32(), C, 1}, {weight, 1, C}, logits.f32(), V);
   }
+  if (config.final_logit_softcapping > 0)
+    softcap(exec, logits, static_cast<float>(config.final_logit_softcapping));
 }
 
 Transformer::Transformer(ModelConfig config) : impl_(std::make_unique<Impl>(std::move(config))) {}
@@ -136,8 +193,7 @@ void Transformer::initialize(uint64_t seed) {
   for (Param& p : impl_->store.list()) {
     Rng rng = Rng(seed).split(stream++);
     if (p.value.shape.rank == 1) {
-      const bool is_norm_weight = p.name.ends_with(".weight");
-      array(p.value).setConstant(is_norm_weight ? 1.0f : 0.0f);
+      array(p.value).setConstant(static_cast<float>(p.initial));
       continue;
     }
     double deviation = impl_->config.initializer_range;

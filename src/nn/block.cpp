@@ -1,10 +1,9 @@
 #include "llmtool/nn/block.h"
 
-#include <cmath>
 #include <cstring>
 #include <vector>
 
-#include "llmtool/kernels/attention.h"
+#include "llmtool/kernels/optimizer.h"
 
 namespace llmtool {
 
@@ -14,25 +13,6 @@ enum : uint64_t { kAttentionStream, kAttentionResidualStream, kMlpResidualStream
 
 Dropout dropout_of(const Sequences& s, double rate, const Rng& rng, uint64_t stream) {
   return {s.training ? rate : 0.0, rng.split(stream)};
-}
-
-AttentionInput self_attention(const Block& block, const Sequences& s, const Rng& rng, Tensor qkv) {
-  const int64_t width = qkv.cols(), D = block.head_dim;
-  const float* q = qkv.f32();
-  const float* k = q + block.heads * D;
-  return {s.B,
-          s.T,
-          s.T,
-          block.heads,
-          block.kv_heads,
-          D,
-          q,
-          width,
-          k,
-          k + block.kv_heads * D,
-          width,
-          1.0f / std::sqrt(static_cast<float>(D)),
-          dropout_of(s, block.attention_dropout, rng, kAttentionStream)};
 }
 
 /// Appends the keys and values of qkv's rows to the caches.
@@ -46,14 +26,85 @@ void append(const Block& block, const Sequences& s, Tensor qkv) {
     std::memcpy(cache.values + at, k + width, width * sizeof(float));
   }
 }
+
+/// A norm over whole rows (R, heads * D), or over each head's D.
+Tensor per_norm(const Norm& norm, Tensor rows) {
+  const int64_t width = norm.weight->value.size();
+  return {rows.f32(), {rows.size() / width, width}};
+}
+
+/// The gradient with respect to a norm's input, in fresh scratch.
+Tensor through(Exec& exec, Norm& norm, Tensor input, Tensor dy) {
+  const Tensor dx = exec.scratch.take(input.shape);
+  fill_zero(exec, dx);
+  norm.backward(exec, input, dy, dx);
+  return dx;
+}
+
+/// d += the gradient with respect to a norm's input, or dn itself where there is no norm.
+void add_through(Exec& exec, Norm& norm, Tensor input, Tensor dn, Tensor d) {
+  if (norm) return norm.backward(exec, input, dn, d);
+  add_dropout(exec, d, dn, Dropout(), d);
+}
 }  // namespace
 
-void Block::attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_rows, Tensor result,
-                   Tensor lse) const {
-  if (s.rope) {
-    rope(exec, s.rope, qkv_rows.f32(), s.B * s.T, qkv_rows.cols(), heads + kv_heads);
+/// What a forward pass runs with.
+struct Block::Pass {
+  Exec& exec;
+  const Sequences& s;
+  const Rng& rng;
+  Arena& kept;  // for what backward needs
+  bool keeps, few_rows;
+
+  void observe(const char* name, Tensor value) const {
+    if (s.observer && *s.observer) (*s.observer)(name, value);
   }
-  AttentionInput in = self_attention(*this, s, rng, qkv_rows);
+  Tensor scratch(int64_t cols) const { return exec.scratch.take({s.B, s.T, cols}); }
+  Tensor keep(int64_t cols) const { return kept.take({s.B, s.T, cols}); }
+};
+
+AttentionInput Block::attention_input(const Sequences& s, const Rng& rng, Tensor qkv) const {
+  const float* q = qkv.f32();
+  const float* k = q + heads * head_dim;
+  AttentionInput in{s.B,
+                    s.T,
+                    s.T,
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    q,
+                    qkv.cols(),
+                    k,
+                    k + kv_heads * head_dim,
+                    qkv.cols(),
+                    rules,
+                    dropout_of(s, attention_dropout, rng, kAttentionStream)};
+  in.rules.alibi = s.alibi;
+  return in;
+}
+
+void Block::normalize_heads(const Pass& pass, Tensor qkv_rows, BlockSaved& kept) const {
+  const int64_t width = heads * head_dim, kv_width = kv_heads * head_dim;
+  ArenaScope scope(pass.exec.scratch);
+  kept.q_raw = pass.keep(width);
+  kept.k_raw = pass.keep(kv_width);
+  const auto normalize = [&](const Norm& norm, Tensor raw, float* column) {
+    copy_rows(pass.exec, column, qkv_rows.cols(), raw.f32(), raw.cols(), raw.rows(), raw.cols());
+    const Tensor normed = pass.scratch(raw.cols());
+    norm.forward(pass.exec, per_norm(norm, raw), per_norm(norm, normed));
+    copy_rows(pass.exec, normed.f32(), raw.cols(), column, qkv_rows.cols(), raw.rows(), raw.cols());
+  };
+  normalize(q_norm, kept.q_raw, qkv_rows.f32());
+  normalize(k_norm, kept.k_raw, qkv_rows.f32() + width);
+}
+
+void Block::attend(const Pass& pass, Tensor qkv_rows, Tensor result, Tensor lse) const {
+  Exec& exec = pass.exec;
+  const Sequences& s = pass.s;
+  if (const Tensor table = s.rope[local_rope]) {
+    rope(exec, table, qkv_rows.f32(), s.B * s.T, qkv_rows.cols(), heads + kv_heads, head_dim);
+  }
+  AttentionInput in = attention_input(s, pass.rng, qkv_rows);
   if (s.past.empty()) return attention(exec, in, result.f32(), lse.f32());
   if (exec.dry()) return;
   append(*this, s, qkv_rows);
@@ -66,7 +117,7 @@ void Block::attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_ro
       lengths.push_back(cache.past + 1);
     }
     return attention_decode(exec, s.B, heads, kv_heads, head_dim, in.q, in.q_stride, keys.data(),
-                            values.data(), lengths.data(), in.scale, result.f32());
+                            values.data(), lengths.data(), in.rules, result.f32());
   }
   in.S = s.past[0].past + s.T;
   in.k = s.past[0].keys;
@@ -75,47 +126,91 @@ void Block::attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_ro
   attention(exec, in, result.f32(), nullptr);
 }
 
+/// n = attention_norm(x) where there is one (x itself else), and everything up to kept.r.
+void Block::attention_part(const Pass& pass, Tensor x, Tensor n, BlockSaved& kept) const {
+  Exec& exec = pass.exec;
+  ArenaScope scope(exec.scratch);
+  if (attention_norm) {
+    attention_norm.forward(exec, x, n);
+    pass.observe("attention_norm", n);
+  }
+  qkv.forward(exec, attention_norm ? n : x, kept.qkv, pass.few_rows);
+  pass.observe("qkv", kept.qkv);
+  if (q_norm) normalize_heads(pass, kept.qkv, kept);
+  attend(pass, kept.qkv, kept.attention, kept.lse);
+  pass.observe("attention", kept.attention);
+  Tensor a = shared_norm ? pass.scratch(x.cols()) : n;
+  if (attention_out_norm) {
+    kept.attention_raw = pass.keep(x.cols());
+    out.forward(exec, kept.attention, kept.attention_raw, pass.few_rows);
+    attention_out_norm.forward(exec, kept.attention_raw, a);
+  } else {
+    out.forward(exec, kept.attention, a, pass.few_rows);
+  }
+  pass.observe("attention_out", a);
+  const Tensor sum = after_attention_norm ? pass.keep(x.cols()) : kept.r;
+  add_dropout(exec, x, a, dropout_of(pass.s, residual_dropout, pass.rng, kAttentionResidualStream), sum);
+  if (!after_attention_norm) return;
+  kept.r_raw = sum;
+  after_attention_norm.forward(exec, sum, kept.r);
+}
+
+/// y = the block's result from kept.h and kept.r.
+void Block::mlp_part(const Pass& pass, Tensor y, BlockSaved& kept) const {
+  Exec& exec = pass.exec;
+  ArenaScope scope(exec.scratch);
+  const int64_t C = kept.r.cols();
+  const Tensor activated_h = pass.scratch(activated());
+  activate(exec, activation, gated, kept.h, activated_h);
+  pass.observe("mlp_activation", activated_h);
+  Tensor m = y;
+  if (mlp_out_norm || !m) m = kept.mlp_raw = pass.keep(C);
+  down.forward(exec, activated_h, m, pass.few_rows);
+  if (mlp_out_norm) {
+    m = y ? y : pass.scratch(C);
+    mlp_out_norm.forward(exec, kept.mlp_raw, m);
+  }
+  pass.observe("mlp_out", m);
+  const Tensor sum = after_mlp_norm ? kept.y_raw = pass.keep(C) : y;
+  if (!sum) return;
+  add_dropout(exec, kept.r, m, dropout_of(pass.s, residual_dropout, pass.rng, kMlpResidualStream), sum);
+  if (after_mlp_norm && y) after_mlp_norm.forward(exec, sum, y);
+  pass.observe("block", y);
+}
+
 void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y,
                     BlockSaved* saved) const {
   ArenaScope scope(exec.scratch);
-  const int64_t B = s.B, T = s.T, C = x.cols();
-  Arena& kept = saved ? exec.saved : exec.scratch;
-  const bool few_rows = T == 1 && !s.past.empty();
-  const auto observe = [&](const char* name, Tensor value) {
-    if (s.observer && *s.observer) (*s.observer)(name, value);
-  };
-  const Tensor qkv_rows = kept.take({B, T, qkv.out()}), attended = kept.take({B, T, out.in()});
-  const Tensor lse = saved ? kept.take({B, heads, T}) : Tensor();
-  const Tensor r = kept.take({B, T, C}), h = kept.take({B, T, up.out()});
+  const Pass pass{
+      exec, s, rng, saved ? exec.saved : exec.scratch, saved != nullptr, s.T == 1 && !s.past.empty()};
+  BlockSaved kept;
+  kept.x = x;
+  kept.qkv = pass.keep(qkv.out());
+  kept.attention = pass.keep(out.in());
+  if (saved) kept.lse = exec.saved.take({s.B, heads, s.T});
+  kept.r = pass.keep(x.cols());
+  kept.h = pass.keep(up.out());
   {
     ArenaScope inner(exec.scratch);
-    const Tensor n = exec.scratch.take({B, T, C});
-    attention_norm.forward(exec, x, n);
-    observe("attention_norm", n);
-    qkv.forward(exec, n, qkv_rows, few_rows);
-    observe("qkv", qkv_rows);
-    attend(exec, s, rng, qkv_rows, attended, lse);
-    observe("attention", attended);
-    out.forward(exec, attended, n, few_rows);
-    observe("attention_out", n);
-    add_dropout(exec, x, n, dropout_of(s, residual_dropout, rng, kAttentionResidualStream), r);
-    mlp_norm.forward(exec, r, n);
-    observe("mlp_norm", n);
-    up.forward(exec, n, h, few_rows);
-    observe("mlp_up", h);
+    const Tensor n = pass.scratch(x.cols());
+    attention_part(pass, x, n, kept);
+    Tensor n2 = shared_norm ? (attention_norm ? n : x) : mlp_source(kept);
+    if (mlp_norm) {
+      mlp_norm.forward(exec, n2, n);
+      n2 = n;
+      pass.observe("mlp_norm", n2);
+    }
+    up.forward(exec, n2, kept.h, pass.few_rows);
+    pass.observe("mlp_up", kept.h);
   }
-  if (saved) *saved = {x, qkv_rows, attended, lse, r, h};
-  if (!y) return;
-  const Tensor activated_h = exec.scratch.take({B, T, activated()});
-  activate(exec, activation, gated, h, activated_h);
-  observe("mlp_activation", activated_h);
-  down.forward(exec, activated_h, y, few_rows);
-  observe("mlp_out", y);
-  add_dropout(exec, r, y, dropout_of(s, residual_dropout, rng, kMlpResidualStream), y);
-  observe("block", y);
+  if (y || mlp_out_norm || after_mlp_norm) mlp_part(pass, y, kept);
+  if (saved) *saved = kept;
 }
 
-void Block::mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d) {
+/// dn = the gradient with respect to n, what the feed-forward part reads, from d, that with respect to its
+/// result.
+void Block::mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor n,
+                         Tensor d, Tensor dn) {
   ArenaScope scope(exec.scratch);
   const int64_t B = s.B, T = s.T, C = d.cols();
   const Tensor dh = exec.scratch.take({B, T, up.out()});
@@ -128,17 +223,28 @@ void Block::mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const B
       dm = exec.scratch.take({B, T, C});
       apply_dropout(exec, d, dropout, dm);
     }
+    if (mlp_out_norm) dm = through(exec, mlp_out_norm, saved.mlp_raw, dm);
     down.backward(exec, a, dm, da);
     activate_backward(exec, activation, gated, saved.h, da, dh);
   }
-  const Tensor n = exec.scratch.take({B, T, C}), dn = exec.scratch.take({B, T, C});
-  mlp_norm.forward(exec, saved.r, n);
   up.backward(exec, n, dh, dn);
-  mlp_norm.backward(exec, saved.r, dn, d);
 }
 
-void Block::attention_part_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved,
-                                    Tensor d) {
+void Block::heads_backward(Exec& exec, const BlockSaved& saved, Tensor dqkv) {
+  const auto back = [&](Norm& norm, Tensor raw, float* column) {
+    ArenaScope scope(exec.scratch);
+    const Tensor dy = exec.scratch.take(raw.shape);
+    copy_rows(exec, column, dqkv.cols(), dy.f32(), raw.cols(), raw.rows(), raw.cols());
+    const Tensor dx = through(exec, norm, per_norm(norm, raw), per_norm(norm, dy));
+    copy_rows(exec, dx.f32(), raw.cols(), column, dqkv.cols(), raw.rows(), raw.cols());
+  };
+  back(q_norm, saved.q_raw, dqkv.f32());
+  back(k_norm, saved.k_raw, dqkv.f32() + heads * head_dim);
+}
+
+/// dn = the gradient with respect to n, what the attention reads, from d, that with respect to its result.
+void Block::attention_backward_to_input(Exec& exec, const Sequences& s, const Rng& rng,
+                                        const BlockSaved& saved, Tensor n, Tensor d, Tensor dn) {
   ArenaScope scope(exec.scratch);
   const int64_t B = s.B, T = s.T, C = d.cols();
   const Tensor dqkv = exec.scratch.take({B, T, qkv.out()});
@@ -150,22 +256,51 @@ void Block::attention_part_backward(Exec& exec, const Sequences& s, const Rng& r
       dout = exec.scratch.take({B, T, C});
       apply_dropout(exec, d, dropout, dout);
     }
+    if (attention_out_norm) dout = through(exec, attention_out_norm, saved.attention_raw, dout);
     out.backward(exec, saved.attention, dout, da);
     float* const dq = dqkv.f32();
     float* const dk = dq + heads * head_dim;
-    attention_backward(exec, self_attention(*this, s, rng, saved.qkv), saved.attention.f32(), saved.lse.f32(),
+    attention_backward(exec, attention_input(s, rng, saved.qkv), saved.attention.f32(), saved.lse.f32(),
                        da.f32(), dq, dk, dk + kv_heads * head_dim);
   }
-  if (s.rope) rope(exec, s.rope, dqkv.f32(), B * T, dqkv.cols(), heads + kv_heads, true);
-  const Tensor n = exec.scratch.take({B, T, C}), dn = exec.scratch.take({B, T, C});
-  attention_norm.forward(exec, saved.x, n);
+  if (const Tensor table = s.rope[local_rope]) {
+    rope(exec, table, dqkv.f32(), B * T, dqkv.cols(), heads + kv_heads, head_dim, true);
+  }
+  if (q_norm) heads_backward(exec, saved, dqkv);
   qkv.backward(exec, n, dqkv, dn);
-  attention_norm.backward(exec, saved.x, dn, d);
 }
 
 void Block::backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d) {
-  mlp_backward(exec, s, rng, saved, d);
-  attention_part_backward(exec, s, rng, saved, d);
+  ArenaScope scope(exec.scratch);
+  const Shape shape = d.shape;
+  const auto replace = [&](Norm& norm, Tensor input) {
+    ArenaScope inner(exec.scratch);
+    const Tensor dx = through(exec, norm, input, d);
+    copy_rows(exec, dx.f32(), d.cols(), d.f32(), d.cols(), d.rows(), d.cols());
+  };
+  const auto normed = [&](const Norm& norm, Tensor x) {
+    if (!norm) return x;
+    const Tensor n = exec.scratch.take(shape);
+    norm.forward(exec, x, n);
+    return n;
+  };
+  if (after_mlp_norm) replace(after_mlp_norm, saved.y_raw);
+  // Where both parts read x, the feed-forward part's share waits until the attention has read d.
+  Tensor waiting;
+  if (parallel) waiting = exec.scratch.take(shape);
+  {
+    ArenaScope inner(exec.scratch);
+    const Tensor dn = parallel ? waiting : exec.scratch.take(shape);
+    const Tensor n = shared_norm ? normed(attention_norm, saved.x) : normed(mlp_norm, mlp_source(saved));
+    mlp_backward(exec, s, rng, saved, n, d, dn);
+    if (!parallel) add_through(exec, mlp_norm, saved.r, dn, d);
+  }
+  if (after_attention_norm) replace(after_attention_norm, saved.r_raw);
+  const Tensor dn = exec.scratch.take(shape), n = normed(attention_norm, saved.x);
+  attention_backward_to_input(exec, s, rng, saved, n, d, dn);
+  if (parallel && shared_norm) add_dropout(exec, dn, waiting, Dropout(), dn);
+  if (parallel && !shared_norm) add_through(exec, mlp_norm, saved.x, waiting, d);
+  add_through(exec, attention_norm, saved.x, dn, d);
 }
 
 }  // namespace llmtool

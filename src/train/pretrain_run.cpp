@@ -141,7 +141,7 @@ void PretrainRun::write_samples() {
   options.sampling.temperature = s.temperature;
   options.sampling.top_k = s.top_k;
   options.sampling.top_p = s.top_p;
-  options.max_new_tokens = std::min(s.max_new_tokens, config_.model.max_position_embeddings);
+  options.max_new_tokens = std::min(s.max_new_tokens, config_.model.context());
   options.batch_size = 1;
   options.truncate_left = true;
   options.seed = static_cast<uint64_t>(config_.training.seed);

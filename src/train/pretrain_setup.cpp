@@ -118,8 +118,7 @@ void PretrainRun::plan_memory() {
   plan_ = measure(config_.training, &saved, &scratch);
   if (data_.tokenizer) {
     const ModelConfig& c = config_.model;
-    const size_t positions =
-        static_cast<size_t>(std::min(c.max_position_embeddings, config_.sample.max_new_tokens + 64));
+    const size_t positions = static_cast<size_t>(std::min(c.context(), config_.sample.max_new_tokens + 64));
     plan_.parts.emplace_back(
         "samples",
         generation_scratch(*model_, pool_, 1, false) +

@@ -1,31 +1,80 @@
 """Makes tests/reference/goldens: tiny random models of the reference library, and what it computes with them.
 
-Needs torch, transformers and safetensors; run from the repository's root. Each folder holds a model folder and
-golden.safetensors: input_ids (B, T), logits, loss, the gradient of every parameter ("grad.NAME"), 20 greedy tokens after
-the first row's first 8 ("greedy"), and of 50 AdamW steps the batches ("train.ids", (50, B, T + 1)) and losses.
+  make_goldens.py [--family NAME] [--seed 7] [--out tests/reference/goldens]
+
+Needs torch, transformers and safetensors; run from the repository's root. A family is a model_type (all its models) or
+one model's name. Each folder holds a model folder and golden.safetensors: input_ids (B, T), logits, loss, the gradient
+of every parameter ("grad.NAME"), 20 greedy tokens after the first row's first 8 ("greedy"), and, of some, of 50 AdamW
+steps the batches ("train.ids", (50, B, T + 1)) and losses. The tests read fresh ones with LLMTOOL_GOLDENS=FOLDER.
 """
 
+import argparse
 import pathlib
 import shutil
 
 import torch
+import transformers as hf
 from safetensors.torch import save_file
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-OUT = pathlib.Path("tests/reference/goldens")
-COMMON = dict(vocab_size=61, initializer_range=0.08, bos_token_id=1, eos_token_id=2, attn_implementation="eager")
+COMMON = dict(vocab_size=61, initializer_range=0.08, bos_token_id=1, eos_token_id=2, pad_token_id=None,
+              attn_implementation="eager")
+SHAPE = dict(hidden_size=24, intermediate_size=36, num_hidden_layers=2, num_attention_heads=4,
+             max_position_embeddings=48)
+GQA = SHAPE | dict(num_key_value_heads=2)
+SCALED = GQA | dict(tie_word_embeddings=True)
+YARN = dict(rope_type="yarn", rope_theta=300.0, factor=3.0, original_max_position_embeddings=16, beta_fast=4.0)
+LLAMA3 = dict(rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=3.0,
+              original_max_position_embeddings=24)
+FALCON = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=48,
+              ffn_hidden_size=36)
+
+# name: the classes' name, settings
 MODELS = {
-    "llama_gqa": (LlamaForCausalLM, LlamaConfig(
-        hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=48, tie_word_embeddings=False, rms_norm_eps=1e-5, **COMMON)),
-    "llama_tied_bias": (LlamaForCausalLM, LlamaConfig(
-        hidden_size=21, intermediate_size=36, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=3,
-        head_dim=10, max_position_embeddings=48, tie_word_embeddings=True, attention_bias=True, mlp_bias=True,
-        rope_theta=500.0, rms_norm_eps=1e-6, **COMMON)),
-    "gpt2": (GPT2LMHeadModel, GPT2Config(
-        n_embd=24, n_layer=2, n_head=3, n_positions=48, n_inner=50, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0,
-        **COMMON)),
+    "llama_gqa": ("Llama", GQA | dict(intermediate_size=40, tie_word_embeddings=False, rms_norm_eps=1e-5)),
+    "llama_tied_bias": ("Llama", SHAPE | dict(
+        hidden_size=21, num_attention_heads=3, num_key_value_heads=3, head_dim=10, tie_word_embeddings=True,
+        attention_bias=True, mlp_bias=True, rope_theta=500.0, rms_norm_eps=1e-6)),
+    "gpt2": ("GPT2", dict(n_embd=24, n_layer=2, n_head=3, n_positions=48, n_inner=50, embd_pdrop=0.0, attn_pdrop=0.0,
+                          resid_pdrop=0.0)),
+    "llama_linear": ("Llama", SCALED | dict(rope_parameters=dict(rope_type="linear", rope_theta=500.0, factor=3.0))),
+    "llama_dynamic": ("Llama", SCALED | dict(
+        max_position_embeddings=16, rope_parameters=dict(rope_type="dynamic", rope_theta=500.0, factor=4.0))),
+    "llama_llama3": ("Llama", SCALED | dict(rope_parameters=LLAMA3)),
+    "llama_yarn": ("Llama", SCALED | dict(rope_parameters=YARN)),
+    "mistral": ("Mistral", GQA | dict(sliding_window=8, head_dim=8)),
+    "qwen2": ("Qwen2", GQA | dict(use_sliding_window=True, sliding_window=8, max_window_layers=1)),
+    "qwen3": ("Qwen3", GQA | dict(head_dim=8, attention_bias=True)),
+    "gemma": ("Gemma", GQA | dict(num_key_value_heads=1, head_dim=8)),
+    "gemma2": ("Gemma2", GQA | dict(head_dim=8, sliding_window=8, query_pre_attn_scalar=12, attn_logit_softcapping=2.0,
+                                    final_logit_softcapping=3.0)),
+    "gemma3": ("Gemma3Text", GQA | dict(num_hidden_layers=3, head_dim=8, sliding_window=8, query_pre_attn_scalar=12,
+                                        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+                                        rope_parameters=dict(full_attention=dict(rope_type="linear", factor=2.0,
+                                                                                 rope_theta=3000.0),
+                                                             sliding_attention=dict(rope_type="default",
+                                                                                    rope_theta=100.0)))),
+    "phi3": ("Phi3", GQA | dict(hidden_size=32, sliding_window=8, partial_rotary_factor=0.5)),
+    "falcon_7b": ("Falcon", FALCON | dict()),
+    "falcon_40b": ("Falcon", FALCON | dict(new_decoder_architecture=True, num_kv_heads=2)),
+    "falcon_11b": ("Falcon", FALCON | dict(new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1)),
+    # Its eager attention adds the bias twice, once within the mask.
+    "falcon_rw": ("Falcon", FALCON | dict(alibi=True, multi_query=False, parallel_attn=False, bias=True,
+                                          attn_implementation="sdpa")),
+    "bloom": ("Bloom", dict(hidden_size=24, n_layer=2, n_head=3, seq_length=48)),
+    "gpt_neox": ("GPTNeoX", SHAPE | dict(hidden_size=32, rotary_pct=0.5, hidden_act="gelu")),
+    "gpt_neox_sequential": ("GPTNeoX", SHAPE | dict(rotary_pct=1.0, use_parallel_residual=False)),
+    "olmo2": ("Olmo2", GQA),
+    "stablelm": ("StableLm", GQA | dict(use_qkv_bias=True, partial_rotary_factor=0.5, hidden_size=32)),
+    "stablelm_parallel": ("StableLm", GQA | dict(use_parallel_residual=True, partial_rotary_factor=1.0)),
 }
+FILE_NAMES = {"lm_head.weight": "embed_out.weight"}  # of GPT-NeoX, whose files keep the older name
+TRAINED = ("llama_gqa", "llama_tied_bias", "gpt2")
+
+
+def make(kind, settings):
+    config = getattr(hf, kind + "Config")(**COMMON | settings)
+    name = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}.get(kind, kind + "ForCausalLM")
+    return getattr(hf, name)(config).float().eval()
 
 
 def randomise(model):
@@ -57,35 +106,58 @@ def train(model, batches):
     return torch.tensor(losses, dtype=torch.float64)
 
 
-def main():
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    for name, (cls, config) in MODELS.items():
-        torch.manual_seed(7)
-        model = cls(config).float().eval()
-        randomise(model)
-        folder = OUT / name
-        shutil.rmtree(folder, ignore_errors=True)
-        model.save_pretrained(folder)
-        ids = torch.randint(0, config.vocab_size, (3, 38))
-        logits, loss = loss_of(model, ids)
-        loss.backward()
-        golden = {"input_ids": ids.int(), "logits": logits.detach(), "loss": loss.detach().reshape(1)}
-        for parameter, p in model.named_parameters():
-            golden["grad." + parameter] = p.grad.clone()
-        greedy = model.generate(ids[:1, :8], max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0)
-        golden["greedy"] = greedy[0, 8:].int()
-        # A language to learn: each id mostly decides the next.
-        batches = torch.zeros(50, 4, 17, dtype=torch.long)
-        batches[:, :, 0] = torch.randint(0, config.vocab_size, (50, 4))
-        for t in range(16):
-            noise = torch.rand(50, 4) < 0.2
-            follow = (batches[:, :, t] * 7 + 3) % config.vocab_size
-            batches[:, :, t + 1] = torch.where(noise, torch.randint(0, config.vocab_size, (50, 4)), follow)
+def language(vocabulary):
+    """Batches of a language to learn: each id mostly decides the next."""
+    batches = torch.zeros(50, 4, 17, dtype=torch.long)
+    batches[:, :, 0] = torch.randint(0, vocabulary, (50, 4))
+    for t in range(16):
+        noise = torch.rand(50, 4) < 0.2
+        follow = (batches[:, :, t] * 7 + 3) % vocabulary
+        batches[:, :, t + 1] = torch.where(noise, torch.randint(0, vocabulary, (50, 4)), follow)
+    return batches
+
+
+def write_golden(name, folder, seed):
+    torch.manual_seed(seed)
+    model = make(*MODELS[name])
+    randomise(model)
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    vocabulary = model.config.vocab_size
+    ids = torch.randint(0, vocabulary, (3, 38) if name in TRAINED else (2, 30))
+    logits, loss = loss_of(model, ids)
+    loss.backward()
+    golden = {"input_ids": ids.int(), "logits": logits.detach(), "loss": loss.detach().reshape(1)}
+    for parameter, p in model.named_parameters():
+        file_name = FILE_NAMES.get(parameter, parameter) if name.startswith("gpt_neox") else parameter
+        golden["grad." + file_name] = p.grad.clone()
+    model.generation_config.eos_token_id = None
+    # With a mask of its own: else ids that equal the padding's would be masked.
+    greedy = model.generate(ids[:1, :8], attention_mask=torch.ones(1, 8, dtype=torch.long), max_new_tokens=20,
+                            do_sample=False, pad_token_id=0)
+    golden["greedy"] = greedy[0, 8:].int()
+    if name in TRAINED:
+        batches = language(vocabulary)
         golden["train.ids"] = batches.int()
         golden["train.losses"] = train(model, batches).float()
-        save_file({k: v.contiguous() for k, v in golden.items()}, folder / "golden.safetensors")
-        print(name, sum(p.numel() for p in model.parameters()), float(loss), golden["train.losses"][-1].item())
+    save_file({k: v.contiguous() for k, v in golden.items()}, folder / "golden.safetensors")
+    print(name, sum(p.numel() for p in model.parameters()), "parameters, loss", float(loss))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("tests/reference/goldens"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    chosen = [name for name, (kind, _) in MODELS.items()
+              if args.family in (None, name, getattr(hf, kind + "Config").model_type)]
+    if not chosen:
+        parser.error(f"no family {args.family}; there are {', '.join(MODELS)}")
+    for name in chosen:
+        write_golden(name, args.out / name, args.seed)
 
 
 main()

@@ -41,9 +41,10 @@ class SafetensorsFolder {
 
 struct NamedTensor {
   std::string name;
-  Tensor tensor;           // f32, bf16, f16 or i32 in memory
-  DType stored;            // f32, bf16 or f16: converted while writing (round to nearest even)
-  bool transpose = false;  // stored as (cols, rows); rank 2 only
+  Tensor tensor;                        // f32, bf16, f16 or i32 in memory
+  DType stored;                         // f32, bf16 or f16: converted while writing (round to nearest even)
+  bool transpose = false;               // stored as (cols, rows); rank 2 only
+  std::vector<int64_t> file_rows = {};  // row r is stored as row file_rows[r]; empty: the same
 };
 
 /// Writes one file from front to back and fsyncs it; the data starts at a multiple of 64 bytes.

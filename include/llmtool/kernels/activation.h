@@ -7,9 +7,10 @@ namespace llmtool {
 
 enum class Activation {
   silu,
-  gelu,
-  gelu_tanh
-};  // Hendrycks and Gimpel 2016; gelu with erf, gelu_tanh its approximation
+  gelu,       // Hendrycks and Gimpel 2016, with erf
+  gelu_tanh,  // its approximation
+  relu
+};
 
 /// y (R, F) = f(h) of h (R, F); gated: y = f(h[:, :F]) * h[:, F:] of h (R, 2F) (Shazeer 2020).
 void activate(Exec& exec, Activation f, bool gated, Tensor h, Tensor y);

@@ -1,11 +1,24 @@
 #pragma once
-// Causal attention (Vaswani et al. 2017) with grouped key-value heads (Ainslie et al. 2023), tiled with a
-// running maximum so that no T x T matrix exists (Dao et al. 2022).
+// Attention (Vaswani et al. 2017) with grouped key-value heads (Ainslie et al. 2023), tiled with a running
+// maximum so that no T x T matrix exists (Dao et al. 2022).
 
 #include "llmtool/core/exec.h"
 #include "llmtool/kernels/elementwise.h"
 
 namespace llmtool {
+
+/// How a score comes from the product of a query and a key, and which keys a query sees.
+struct AttentionRules {
+  float scale = 1;     // factor of the product: 1 / sqrt(D)
+  bool causal = true;  // a query sees the keys up to its own position, else all
+  int64_t window = 0;  // of those only the last so many, its own among them; 0: all
+  float softcap = 0;   // the score becomes softcap * tanh(score / softcap) (Gemma 2); 0: it stays
+  Tensor alibi = {};  // (H, n >= S), added to the score: a bias per head and key position (Press et al. 2022)
+};
+
+/// table (H, n) for AttentionRules::alibi: `scale` times head h's slope times the key's position. `bf16`
+/// rounds the slope, the position and their product to bf16, as Falcon was trained.
+void alibi_table(Exec& exec, float scale, bool bf16, Tensor table);
 
 /// Queries (B, T, H, D), the last T of S positions; keys and values (B, S, K, D). Heads lie side by side in a
 /// row; strides are floats from row to row.
@@ -16,7 +29,7 @@ struct AttentionInput {
   const float* k;
   const float* v;
   int64_t kv_stride;
-  float scale;      // of the scores: 1 / sqrt(D)
+  AttentionRules rules;
   Dropout dropout;  // of the probabilities
 
   int64_t group() const { return H / K; }
@@ -33,6 +46,6 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
 /// (lengths[b], K, D), lengths[b] >= 1; out (B, H, D).
 void attention_decode(Exec& exec, int64_t B, int64_t H, int64_t K, int64_t D, const float* q,
                       int64_t q_stride, const float* const* keys, const float* const* values,
-                      const int64_t* lengths, float scale, float* out);
+                      const int64_t* lengths, const AttentionRules& rules, float* out);
 
 }  // namespace llmtool

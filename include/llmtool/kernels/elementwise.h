@@ -26,6 +26,16 @@ void apply_dropout(Exec& exec, Tensor x, const Dropout& dropout, Tensor y);
 /// total (N) += the sum of the rows of x (R, N), rows `ld` apart.
 void add_column_sums(Exec& exec, const float* x, int64_t rows, int64_t cols, int64_t ld, float* total);
 
+/// Copies `rows` rows of `cols` floats, from_ld apart, to rows to_ld apart.
+void copy_rows(Exec& exec, const float* from, int64_t from_ld, float* to, int64_t to_ld, int64_t rows,
+               int64_t cols);
+/// x *= factor.
+void scale(Exec& exec, Tensor x, float factor);
+/// x = cap * tanh(x / cap) (Gemma 2).
+void softcap(Exec& exec, Tensor x, float cap);
+/// dx *= the derivative of softcap where its result was y.
+void softcap_backward(Exec& exec, Tensor y, float cap, Tensor dx);
+
 /// y (R, C) = table[ids] + positions_table[positions] (the second where it is not empty).
 void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, const int32_t* positions,
            Tensor y);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "llmtool/io/config.h"
+#include "llmtool/kernels/rope.h"
 
 namespace llmtool {
 
@@ -25,6 +26,20 @@ struct ModelConfig {
   int64_t max_position_embeddings = 1024;
   double norm_eps = 1e-5;
   double rope_theta = 10000;
+  double local_rope_theta = 10000;   // of layers with a window (Gemma 3)
+  double partial_rotary_factor = 1;  // share of a head's dimensions that are rotated
+  RopeSettings rope_scaling;         // theta apart; of layers without a window where local_rope_theta counts
+  int64_t sliding_window = 0;        // positions that a query of a window layer sees; 0: all
+  bool use_sliding_window = true;    // Qwen: false turns the window off
+  int64_t max_window_layers = 0;     // Qwen: the first layer with a window
+  int64_t sliding_window_pattern = 2;  // Gemma: every so many-th layer has no window
+  std::vector<std::string>
+      layer_types;                   // sliding_attention or full_attention; empty: by the family's pattern
+  double query_pre_attn_scalar = 0;  // scores are divided by its root; 0: head_dim
+  double attn_logit_softcapping = 0, final_logit_softcapping = 0;  // 0: none
+  bool parallel_residual = false, alibi = false;                   // of families that leave them open
+  bool new_decoder_architecture = false, multi_query = false;      // Falcon
+  int64_t num_ln_in_parallel_attn = 0;                             // Falcon; 0: the usual
   std::string hidden_act;  // silu, gelu (erf), gelu_new (tanh); empty: the family's
   bool attention_bias = false;
   bool mlp_bias = false;
@@ -40,6 +55,11 @@ struct ModelConfig {
   /// family; of all families where it is empty.
   void visit(ConfigVisitor& v);
   int64_t kv_heads() const { return num_key_value_heads ? num_key_value_heads : num_attention_heads; }
+  /// Positions that a query of this layer sees; 0: all.
+  int64_t window_of(int64_t layer) const;
+  int64_t rotary_dim() const;  // of each head
+  /// The longest sequence: max_position_embeddings, or what dynamic rotary scaling makes of it.
+  int64_t context() const;
 };
 
 /// Reads config.json (and generation_config.json beside it). Throws Error naming the file, the key and what

@@ -1,10 +1,12 @@
 #pragma once
-// Block: attention and a feed-forward part, each behind a norm and beside a residual path.
+// Block: attention and a feed-forward part beside a residual path, with norms where the family has them.
 
+#include <array>
 #include <functional>
 #include <span>
 
 #include "llmtool/kernels/activation.h"
+#include "llmtool/kernels/attention.h"
 #include "llmtool/kernels/elementwise.h"
 #include "llmtool/kernels/norm.h"
 #include "llmtool/kernels/rope.h"
@@ -12,14 +14,16 @@
 
 namespace llmtool {
 
-/// A norm's parameters; bias may be nullptr.
+/// A norm's parameters; bias may be nullptr. Without a weight there is no norm.
 struct Norm {
   NormKind kind = NormKind::rms;
   double eps = 1e-5;
   Param* weight = nullptr;
   Param* bias = nullptr;
+  float offset = 0;  // of the weight
 
-  NormWeights weights() const { return {kind, eps, weight->value, bias ? bias->value : Tensor()}; }
+  explicit operator bool() const { return weight != nullptr; }
+  NormWeights weights() const { return {kind, eps, weight->value, bias ? bias->value : Tensor(), offset}; }
   void forward(Exec& exec, Tensor x, Tensor y) const { norm(exec, weights(), x, y); }
   /// Adds to dx.
   void backward(Exec& exec, Tensor x, Tensor dy, Tensor dx) {
@@ -41,29 +45,46 @@ using Observer = std::function<void(const char* name, Tensor value)>;
 struct Sequences {
   int64_t B, T;
   const int32_t* positions;  // (B * T)
-  Tensor rope = {};          // table (n, D) of rope_table, where the family rotates; row r % n for row r
+  /// Tables (n, rotated dimensions) of rope_table, where the family rotates; row r % n for row r. The second
+  /// is for layers with local_rope.
+  std::array<Tensor, 2> rope = {};
+  Tensor alibi = {};                  // (H, n) of alibi_table, where the family has it
   std::span<const KvRows> past = {};  // one per sequence when generating, else empty; B == 1 or T == 1 then
   bool training = false;              // dropout is on
   const Observer* observer = nullptr;
 };
 
-/// What backward needs of a forward pass.
+/// What backward needs of a forward pass. What a family has no use for is empty.
 struct BlockSaved {
-  Tensor x;          // (B, T, C): the block's input
-  Tensor qkv;        // (B, T, (H + 2 K) D): after rotation
-  Tensor attention;  // (B, T, H D)
-  Tensor lse;        // (B, H, T)
-  Tensor r;          // (B, T, C): after the attention's residual
-  Tensor h;          // (B, T, F or 2 F): before the activation
+  Tensor x;              // (B, T, C): the block's input
+  Tensor q_raw, k_raw;   // (B, T, H D), (B, T, K D): before their norms
+  Tensor qkv;            // (B, T, (H + 2 K) D): after rotation
+  Tensor attention;      // (B, T, H D)
+  Tensor lse;            // (B, H, T)
+  Tensor attention_raw;  // (B, T, C): before attention_out_norm
+  Tensor r_raw;          // (B, T, C): before after_attention_norm
+  Tensor r;              // (B, T, C): after the attention's residual
+  Tensor h;              // (B, T, F or 2 F): before the activation
+  Tensor mlp_raw;        // (B, T, C): before mlp_out_norm
+  Tensor y_raw;          // (B, T, C): before after_mlp_norm
 };
 
+/// Each norm stands where its name says, or is absent:
+///   n = attention_norm(x), a = attention_out_norm(attention(n)), r = after_attention_norm(x + a),
+///   m = mlp_out_norm(mlp(mlp_norm(parallel ? x : r))), y = after_mlp_norm(r + m);
+/// with shared_norm the feed-forward part, too, reads n.
 class Block {
  public:
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   double attention_dropout = 0, residual_dropout = 0;
+  AttentionRules rules;     // alibi: see Sequences
+  bool local_rope = false;  // rotates by the second table
   Activation activation = Activation::silu;
   bool gated = true;
-  Norm attention_norm, mlp_norm;
+  bool parallel = false;  // the feed-forward part reads x, not r (GPT-J, Falcon)
+  bool shared_norm = false;
+  Norm attention_norm, attention_out_norm, after_attention_norm, mlp_norm, mlp_out_norm, after_mlp_norm;
+  Norm q_norm, k_norm;        // of each head where their weights are (D), else of the whole row
   Linear qkv, out, up, down;  // `up` is gate and up side by side where gated
 
   /// x, y (B, T, C). With saved == nullptr nothing is kept; with an empty y only `saved` is made, for less
@@ -73,11 +94,18 @@ class Block {
   void backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d);
 
  private:
-  void attend(Exec& exec, const Sequences& s, const Rng& rng, Tensor qkv_rows, Tensor result,
-              Tensor lse) const;
-  void mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d);
-  void attention_part_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved,
-                               Tensor d);
+  struct Pass;
+  void attention_part(const Pass& pass, Tensor x, Tensor n, BlockSaved& kept) const;
+  void attend(const Pass& pass, Tensor qkv_rows, Tensor result, Tensor lse) const;
+  void normalize_heads(const Pass& pass, Tensor qkv_rows, BlockSaved& kept) const;
+  void mlp_part(const Pass& pass, Tensor y, BlockSaved& kept) const;
+  void mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor n,
+                    Tensor d, Tensor dn);
+  void attention_backward_to_input(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved,
+                                   Tensor n, Tensor d, Tensor dn);
+  void heads_backward(Exec& exec, const BlockSaved& saved, Tensor dqkv);
+  Tensor mlp_source(const BlockSaved& saved) const { return parallel ? saved.x : saved.r; }
+  AttentionInput attention_input(const Sequences& s, const Rng& rng, Tensor qkv) const;
   int64_t activated() const { return gated ? up.out() / 2 : up.out(); }
 };
 

@@ -15,8 +15,10 @@ struct Param {
   Tensor value;
   Tensor grad;  // empty until allocate_gradients(), and where trainable is false
   bool trainable = true;
-  bool decay = true;       // weight decay applies: matrices, not norms and biases
-  bool transpose = false;  // files hold it as (cols, rows): GPT-2's Conv1D
+  bool decay = true;                    // weight decay applies: matrices, not norms and biases
+  bool transpose = false;               // files hold it as (cols, rows): GPT-2's Conv1D
+  std::vector<int64_t> file_rows = {};  // row r is row file_rows[r] in files; empty: the same
+  double initial = 0;                   // of vectors: norm weights
 };
 
 /// Parameters are added first, then allocated once; their addresses never change.

@@ -147,9 +147,9 @@ TEST(Rope, RotatesAsTheReferenceAndBack) {
     const std::vector<float> before = x;
     std::vector<int32_t> positions = {0, 1, 2, 3, 4, 5};
     std::vector<float> table(T * D);
-    rope_table(m.exec, positions.data(), 100, view(table, T, static_cast<int64_t>(D)));
+    rope_table(m.exec, {.theta = 100}, positions.data(), T, view(table, T, static_cast<int64_t>(D)));
     const Tensor angles = view(table, T, static_cast<int64_t>(D));
-    rope(m.exec, angles, x.data(), 2 * T, static_cast<int64_t>(width), heads);
+    rope(m.exec, angles, x.data(), 2 * T, static_cast<int64_t>(width), heads, static_cast<int64_t>(D));
     for (size_t row = 0; row < 2 * T; ++row) {
       Values<double> heads_of_row(T * heads * D, 0.0);  // at its own position
       const auto at = static_cast<std::ptrdiff_t>(row % T * heads * D);
@@ -161,7 +161,7 @@ TEST(Rope, RotatesAsTheReferenceAndBack) {
       for (size_t i = heads * D; i < width; ++i) EXPECT_EQ(x[row * width + i], before[row * width + i]);
     }
     // A rotation's gradient is its inverse.
-    rope(m.exec, angles, x.data(), 2 * T, static_cast<int64_t>(width), heads, true);
+    rope(m.exec, angles, x.data(), 2 * T, static_cast<int64_t>(width), heads, static_cast<int64_t>(D), true);
     EXPECT_LT(distance(x, widen(before)), kRounding);
   }
 }
@@ -212,7 +212,7 @@ AttentionInput input_of(const AttentionShape& a, double dropout, const std::vect
           k.data(),
           v.data(),
           number(a.K * a.D),
-          1.0f / std::sqrt(static_cast<float>(a.D)),
+          {.scale = 1.0f / std::sqrt(static_cast<float>(a.D))},
           Dropout{dropout, Rng(5)}};
 }
 
@@ -293,7 +293,7 @@ TEST(AttentionDecode, EqualsTheLastRowOfTheReference) {
   std::vector<float> out(3 * H * D);
   const int64_t stride = H * D + 7;
   attention_decode(m.exec, 3, H, K, D, q.data(), stride, keys.data(), values.data(), lengths,
-                   1 / std::sqrt(5.0f), out.data());
+                   {.scale = 1 / std::sqrt(5.0f)}, out.data());
   for (size_t b = 0; b < 3; ++b) {
     const auto first = q.begin() + static_cast<std::ptrdiff_t>(b) * stride;
     const Values<double> query(first, first + H * D);

@@ -133,6 +133,7 @@ struct Subject {
     block.heads = kH;
     block.kv_heads = static_cast<int64_t>(f.kv_heads);
     block.head_dim = kD;
+    block.rules.scale = 1.0f / std::sqrt(static_cast<float>(kD));
     block.activation = f.activation;
     block.gated = f.gated;
     block.attention_dropout = block.residual_dropout = f.dropout;
@@ -208,8 +209,8 @@ TEST_P(BlockOf, EqualsTheReferenceForwardAndBackward) {
   Sequences s{B, T, positions.data()};
   s.training = true;
   if (subject.family.rotates) {
-    s.rope = {angles.data(), {T, kD}};
-    rope_table(m.exec, positions.data(), 100, s.rope);
+    s.rope[0] = {angles.data(), {T, kD}};
+    rope_table(m.exec, {.theta = 100}, positions.data(), kT, s.rope[0]);
   }
   const Rng rng = Rng(7).split(3);
   BlockSaved saved;
