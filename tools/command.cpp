@@ -45,6 +45,17 @@ class DenseFormatter : public CLI::Formatter {
   }
 };
 
+/// Help on a section; "model" on the default family's keys, "model.FAMILY" on another's.
+void print_config_help(const NamedConfig& config, const std::string& topic) {
+  constexpr std::string_view kModel = "model.";
+  const bool named = topic.starts_with(kModel);
+  const std::string family = named ? topic.substr(kModel.size()) : "llama", section = named ? "model" : topic;
+  std::cout << config_help([&](ConfigVisitor& v) { config.keys(v, family); }, section);
+  if (section == "model") std::cout << "`--help-config model.FAMILY` prints another family's keys.\n";
+  if (section.empty())
+    std::cout << "`llmtool schema " << config.name << "` prints all of it for a machine.\n";
+}
+
 /// Flags that print and leave: --version and --help-config.
 void add_printing_flags(CLI::App& app, const std::string& name) {
   app.set_version_flag("--version", std::string("llmtool ") + version());
@@ -52,10 +63,8 @@ void add_printing_flags(CLI::App& app, const std::string& name) {
     if (name != config.name) continue;
     app.add_option_function<std::string>(
            "--help-config",
-           [&config, name](const std::string& section) {
-             std::cout << config_help(config.keys, section);
-             if (section.empty())
-               std::cout << "`llmtool schema " << name << "` prints all of it for a machine.\n";
+           [&config, name](const std::string& topic) {
+             print_config_help(config, topic);
              throw CLI::Success();
            },
            "Print the keys of the config, or of a section, and exit")

@@ -37,13 +37,14 @@ std::function<int()> finetune_command(CLI::App& app);
 std::function<int()> generate_command(CLI::App& app);
 std::function<int()> schema_command(CLI::App& app);
 
-/// Visits the keys of a command's config with their defaults: for its schema and its help.
-void tokenize_config_keys(ConfigVisitor& v);
-void pretrain_config_keys(ConfigVisitor& v);
-void generate_config_keys(ConfigVisitor& v);
+/// Visits the keys of a command's config with their defaults: for its schema and its help. Of a model's keys
+/// those of one family, or of all ("").
+void tokenize_config_keys(ConfigVisitor& v, const std::string& family);
+void pretrain_config_keys(ConfigVisitor& v, const std::string& family);
+void generate_config_keys(ConfigVisitor& v, const std::string& family);
 struct NamedConfig {
   const char* name;
-  void (*keys)(ConfigVisitor&);
+  void (*keys)(ConfigVisitor&, const std::string& family);
 };
 const std::vector<NamedConfig>& named_configs();
 

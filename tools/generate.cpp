@@ -178,7 +178,7 @@ void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) 
 }
 }  // namespace
 
-void generate_config_keys(ConfigVisitor& v) { GenerateConfig().visit(v); }
+void generate_config_keys(ConfigVisitor& v, const std::string&) { GenerateConfig().visit(v); }
 
 std::function<int()> generate_command(CLI::App& app) {
   auto f = std::make_shared<GenerateFlags>();

@@ -46,9 +46,13 @@ int run_pretrain(PretrainFlags& flags) {
 }
 }  // namespace
 
-void pretrain_config_keys(ConfigVisitor& v) {
+void pretrain_config_keys(ConfigVisitor& v, const std::string& family) {
   PretrainConfig config;
-  config.model.model_type.clear();  // the keys of every family
+  if (family.empty()) {
+    config.model.model_type.clear();  // the keys of every family
+  } else {
+    config.model = ModelConfig::of_family(family);
+  }
   config.visit(v);
 }
 

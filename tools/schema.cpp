@@ -12,7 +12,8 @@ std::function<int()> schema_command(CLI::App& app) {
   app.add_option("NAME", *name, "The command")->required()->check(CLI::IsMember(names));
   return [name] {
     for (const NamedConfig& config : named_configs()) {
-      if (*name == config.name) print_json(config_schema(config.keys, "llmtool " + *name));
+      if (*name == config.name)
+        print_json(config_schema([&](ConfigVisitor& v) { config.keys(v, ""); }, "llmtool " + *name));
     }
     return 0;
   };

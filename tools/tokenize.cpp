@@ -163,7 +163,7 @@ void add_train(CLI::App& parent, std::shared_ptr<TokenizeFlags> f) {
 }
 }  // namespace
 
-void tokenize_config_keys(ConfigVisitor& v) { TokenizeConfig().visit(v); }
+void tokenize_config_keys(ConfigVisitor& v, const std::string&) { TokenizeConfig().visit(v); }
 
 std::function<int()> tokenize_command(CLI::App& app) {
   auto f = std::make_shared<TokenizeFlags>();

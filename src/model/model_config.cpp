@@ -12,6 +12,8 @@
 namespace llmtool {
 
 namespace {
+using C = ModelConfig;
+
 template <class... Cases>
 struct Overloaded : Cases... {
   using Cases::operator()...;
@@ -23,6 +25,15 @@ Overloaded(Cases...) -> Overloaded<Cases...>;
 void settle_choices(const Architecture& row, ModelConfig& c) {
   for (const ConfigKey& key : row.keys) {
     if (const auto* k = std::get_if<ChoiceKey>(&key); k && (c.*k->field).empty()) c.*k->field = k->absent;
+  }
+}
+
+/// The row of a family that the user names. Throws UsageError.
+const Architecture& known_row(const std::string& model_type) {
+  try {
+    return architecture(model_type);
+  } catch (const Error& e) {
+    throw UsageError(e.what());
   }
 }
 
@@ -182,6 +193,35 @@ void read_token_ids(const JsonObject& json, ModelConfig& c) {
   }
 }
 }  // namespace
+
+std::vector<std::string> ModelConfig::families() { return architecture_names(); }
+
+ModelConfig ModelConfig::of_family(const std::string& model_type) {
+  // Sizes, dropout and tying stay those of this program's defaults; what makes the family is the family's.
+  constexpr double C::*kNumbers[] = {&C::rope_theta, &C::local_rope_theta, &C::partial_rotary_factor,
+                                     &C::attn_logit_softcapping, &C::final_logit_softcapping};
+  constexpr int64_t C::*kIntegers[] = {&C::sliding_window_pattern, &C::max_window_layers};
+  constexpr bool C::*kFree[] = {&C::tie_word_embeddings};
+  const auto among = [](const auto& list, auto field) {
+    return std::find(std::begin(list), std::end(list), field) != std::end(list);
+  };
+  ModelConfig c;
+  c.model_type = model_type;
+  for (const ConfigKey& key : known_row(model_type).keys) {
+    std::visit(Overloaded{[&](const IntegerKey& k) {
+                            if (among(kIntegers, k.field)) c.*k.field = k.absent;
+                          },
+                          [&](const NumberKey& k) {
+                            if (among(kNumbers, k.field)) c.*k.field = k.absent;
+                          },
+                          [&](const BooleanKey& k) {
+                            if (!among(kFree, k.field)) c.*k.field = k.absent;
+                          },
+                          [&](const ChoiceKey& k) { c.*k.field = k.absent; }},
+               key);
+  }
+  return c;
+}
 
 void ModelConfig::resolve() {
   const Architecture& row = architecture(*this);

@@ -97,8 +97,7 @@ void PretrainConfig::check() const {
   if (s.type != "constant") {
     at_most("training.min_learning_rate", s.min_learning_rate, "training.learning_rate", s.learning_rate);
   }
-  at_most("training.sequence_length", training.sequence_length, "the model's context",
-          model.max_position_embeddings);
+  at_most("training.sequence_length", training.sequence_length, "the model's context", model.context());
   if (data.train.empty()) throw UsageError("data.train: expected at least one source (or --data PATH)");
   size_t weighted = 0;
   for (const DataSource& source : data.train) weighted += source.weight > 0;
@@ -109,6 +108,12 @@ void PretrainConfig::check() const {
 
 PretrainConfig read_pretrain_config(const nlohmann::json& json) {
   PretrainConfig config;
+  // The family decides the model's other defaults; one that is unknown is named with its key below.
+  const auto pointer = nlohmann::json::json_pointer("/model/model_type");
+  const nlohmann::json type = json.contains(pointer) ? json.at(pointer) : nlohmann::json();
+  for (const std::string& family : ModelConfig::families()) {
+    if (type == family) config.model = ModelConfig::of_family(family);
+  }
   read_config(json, [&](ConfigVisitor& v) { config.visit(v); });
   return config;
 }

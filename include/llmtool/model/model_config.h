@@ -49,6 +49,10 @@ struct ModelConfig {
   std::optional<int64_t> bos_token_id, eos_token_id, pad_token_id;
   std::vector<int64_t> stop_ids;  // generation_config.json's eos_token_id, then config.json's
 
+  static std::vector<std::string> families();
+  /// A small model as the family's own config would have it where it is silent. Throws UsageError naming the
+  /// families.
+  static ModelConfig of_family(const std::string& model_type);
   /// Fills in what is 0 and refuses (UsageError naming the key) what cannot be.
   void resolve();
   /// The keys of a training config's `model` section: model_type, then the Hugging Face spellings of that
