@@ -35,7 +35,7 @@ void load_param(const Param& p, const Tensor& stored, const fs::path& folder) {
   const int64_t rows = stored.shape[0], cols = stored.shape[1];
   std::vector<float> line(static_cast<size_t>(cols));
   for (int64_t r = 0; r < rows; ++r) {
-    const size_t offset = static_cast<size_t>(r * cols) * dtype_size(stored.dtype);
+    const size_t offset = dtype_bytes(stored.dtype, r * cols);
     to_f32(static_cast<const std::byte*>(stored.data) + offset, stored.dtype, line.data(), cols);
     for (int64_t c = 0; c < cols; ++c) p.value.f32()[c * rows + r] = line[static_cast<size_t>(c)];
   }
@@ -70,6 +70,10 @@ void load_weights(Transformer& model, const fs::path& folder) {
     load_param(p, it->second, folder);
     release_pages(it->second.data, it->second.bytes());
     used.insert(it->first);
+  }
+  for (const auto& [name, type] : files.unreadable()) {
+    if (!ignorable(name, config.tie_word_embeddings))
+      throw Error(cat(folder.string(), ": ", name, ": tensors of type ", type, " cannot be read"));
   }
   for (const auto& [name, tensor] : files.tensors()) {
     if (!used.contains(name) && !ignorable(name, config.tie_word_embeddings)) {
