@@ -38,7 +38,7 @@ MemoryBlock& MemoryBlock::operator=(MemoryBlock&& other) noexcept {
 }
 
 Tensor Arena::take(const Shape& shape, DType dtype) {
-  const size_t bytes = static_cast<size_t>(shape.size()) * dtype_size(dtype);
+  const size_t bytes = dtype_bytes(dtype, shape.size());
   const size_t start = used_;
   used_ = (start + bytes + kAlignment - 1) / kAlignment * kAlignment;
   peak_ = std::max(peak_, used_);

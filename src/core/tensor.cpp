@@ -1,24 +1,46 @@
 #include "llmtool/core/tensor.h"
 
+#include <iterator>
+
 #include "llmtool/core/error.h"
 
 namespace llmtool {
 
-size_t dtype_size(DType dtype) { return dtype == DType::f32 || dtype == DType::i32 ? 4 : 2; }
+namespace {
+struct Storage {
+  const char* name;
+  DTypeBlock block;
+};
+/// In the order of DType. A block's bytes: its f16 scales (and minima), then its bits.
+constexpr Storage kStorage[] = {{"f32", {1, 4}},
+                                {"bf16", {1, 2}},
+                                {"f16", {1, 2}},
+                                {"i32", {1, 4}},
+                                {"f8_e4m3", {1, 1}},
+                                {"f8_e5m2", {1, 1}},
+                                {"q8_0", {32, 2 + 32}},
+                                {"q4_0", {32, 2 + 16}},
+                                {"q4_1", {32, 4 + 16}},
+                                {"q5_0", {32, 2 + 4 + 16}},
+                                {"q5_1", {32, 4 + 4 + 16}},
+                                {"q4_k", {256, 4 + 12 + 128}},
+                                {"q5_k", {256, 4 + 12 + 32 + 128}},
+                                {"q6_k", {256, 128 + 64 + 16 + 2}}};
+static_assert(std::size(kStorage) == static_cast<size_t>(DType::q6_k) + 1);
+}  // namespace
 
-const char* dtype_name(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return "f32";
-    case DType::bf16:
-      return "bf16";
-    case DType::f16:
-      return "f16";
-    case DType::i32:
-      return "i32";
+DTypeBlock dtype_block(DType dtype) { return kStorage[static_cast<size_t>(dtype)].block; }
+
+size_t dtype_bytes(DType dtype, int64_t elements) {
+  const DTypeBlock block = dtype_block(dtype);
+  if (elements % block.elements != 0) {
+    throw Error(cat("[", dtype_name(dtype), "] expected a multiple of ", block.elements, " elements, found ",
+                    elements));
   }
-  return "?";
+  return static_cast<size_t>(elements / block.elements) * static_cast<size_t>(block.bytes);
 }
+
+const char* dtype_name(DType dtype) { return kStorage[static_cast<size_t>(dtype)].name; }
 
 Shape::Shape(std::initializer_list<int64_t> list) {
   if (list.size() > dims.size()) throw Error(cat("[shape] at most 4 dimensions, found ", list.size()));

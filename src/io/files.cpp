@@ -85,17 +85,23 @@ void sync_folder(const fs::path& folder) {
 }
 
 void write_file(const fs::path& path, std::string_view contents) {
-  const fs::path temporary = path.string() + ".tmp";
-  try {
-    FileWriter writer(temporary);
-    writer.write(contents.data(), contents.size());
-    writer.close();
-    if (::rename(temporary.c_str(), path.c_str()) != 0) fail(path, "cannot be replaced");
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  sync_folder(path.parent_path());
+  AtomicFile file(path);
+  file.write(contents.data(), contents.size());
+  file.commit();
+}
+
+AtomicFile::AtomicFile(const fs::path& path)
+    : path_(path), temporary_(path.string() + ".tmp"), writer_(temporary_) {}
+
+AtomicFile::~AtomicFile() {
+  if (!committed_) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::commit() {
+  writer_.close();
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "cannot be replaced");
+  committed_ = true;
+  sync_folder(path_.parent_path());
 }
 
 FileWriter::FileWriter(const fs::path& path)

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
-#include <set>
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
@@ -21,12 +20,23 @@ struct StoredType {
   size_t bits;
   std::optional<DType> dtype;  // where a Tensor can hold it
 };
-constexpr StoredType kTypes[] = {{"F32", 32, DType::f32}, {"F16", 16, DType::f16}, {"BF16", 16, DType::bf16},
-                                 {"I32", 32, DType::i32}, {"F64", 64, {}},         {"I64", 64, {}},
-                                 {"U64", 64, {}},         {"U32", 32, {}},         {"I16", 16, {}},
-                                 {"U16", 16, {}},         {"I8", 8, {}},           {"U8", 8, {}},
-                                 {"BOOL", 8, {}},         {"F8_E4M3", 8, {}},      {"F8_E5M2", 8, {}},
-                                 {"F8_E8M0", 8, {}},      {"C64", 64, {}}};
+constexpr StoredType kTypes[] = {{"F32", 32, DType::f32},
+                                 {"F16", 16, DType::f16},
+                                 {"BF16", 16, DType::bf16},
+                                 {"I32", 32, DType::i32},
+                                 {"F64", 64, {}},
+                                 {"I64", 64, {}},
+                                 {"U64", 64, {}},
+                                 {"U32", 32, {}},
+                                 {"I16", 16, {}},
+                                 {"U16", 16, {}},
+                                 {"I8", 8, {}},
+                                 {"U8", 8, {}},
+                                 {"BOOL", 8, {}},
+                                 {"F8_E4M3", 8, DType::f8_e4m3},
+                                 {"F8_E5M2", 8, DType::f8_e5m2},
+                                 {"F8_E8M0", 8, {}},
+                                 {"C64", 64, {}}};
 
 /// One entry of the header, checked by itself.
 struct Entry {
@@ -137,14 +147,20 @@ SafetensorsFolder::SafetensorsFolder(const fs::path& folder) {
     if (!root.has("weight_map"))
       throw Error(cat(index.string(), ": weight_map: expected an object, found nothing"));
     const JsonObject map(json.at("weight_map"), index.string() + ": weight_map");
-    std::set<std::string> shards;
+    std::map<std::string, std::vector<std::string>> shards;  // and what the index says is in them
     for (const auto& [tensor, shard] : map.json().items()) {
       const std::string name = map.string(tensor.c_str());
-      if (name.find('/') != std::string::npos)
+      if (name.find('/') != std::string::npos || name == "." || name == "..")
         throw Error(cat(map.origin(), ": ", tensor, ": \"", name, "\" is no file name"));
-      shards.insert(name);
+      shards[name].push_back(tensor);
     }
-    for (const std::string& shard : shards) files_.emplace_back(folder / shard);
+    for (const auto& [shard, names] : shards) {
+      const SafetensorsFile& file = files_.emplace_back(folder / shard);
+      for (const std::string& name : names) {
+        if (!file.tensors().contains(name) && !file.unreadable().contains(name))
+          throw Error(cat(map.origin(), ": ", name, ": expected in ", shard, ", found no such tensor there"));
+      }
+    }
   } else {
     const bool pickled = fs::exists(folder / "pytorch_model.bin");
     throw Error(cat(folder.string(), ": expected model.safetensors",
@@ -158,9 +174,7 @@ SafetensorsFolder::SafetensorsFolder(const fs::path& folder) {
       if (!tensors_.emplace(name, tensor).second)
         throw Error(cat(folder.string(), ": ", name, ": stands in two files"));
     }
-    for (const auto& [name, type] : file.unreadable()) {
-      throw Error(cat(folder.string(), ": ", name, ": tensors of type ", type, " cannot be read"));
-    }
+    unreadable_.insert(file.unreadable().begin(), file.unreadable().end());
   }
 }
 

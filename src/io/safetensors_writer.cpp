@@ -19,8 +19,13 @@ const char* format_name(DType dtype) {
       return "F16";
     case DType::i32:
       return "I32";
+    case DType::f8_e4m3:
+      return "F8_E4M3";
+    case DType::f8_e5m2:
+      return "F8_E5M2";
+    default:
+      throw Error(cat("safetensors have no type ", dtype_name(dtype)));
   }
-  return "";
 }
 
 template <class Stored>
@@ -33,6 +38,8 @@ void append(std::vector<std::byte>& out, const float* x, int64_t n) {
 }
 
 void write_floats(FileWriter& file, const float* x, int64_t n, DType stored) {
+  if (stored != DType::bf16 && stored != DType::f16 && stored != DType::f32)
+    throw Error(cat("f32 cannot be converted to ", dtype_name(stored), " while writing"));
   if (stored == DType::f32) return file.write(x, static_cast<size_t>(n) * sizeof(float));
   std::vector<std::byte> out;
   for (int64_t first = 0; first < n; first += kPiece) {
@@ -75,7 +82,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
     std::vector<int64_t> shape(t.tensor.shape.dims.begin(),
                                t.tensor.shape.dims.begin() + t.tensor.shape.rank);
     if (t.transpose) std::swap(shape.at(0), shape.at(1));
-    const size_t bytes = static_cast<size_t>(t.tensor.size()) * dtype_size(t.stored);
+    const size_t bytes = dtype_bytes(t.stored, t.tensor.size());
     if (header.contains(t.name)) throw Error(cat(path.string(), ": ", t.name, ": given twice"));
     header[t.name] = {
         {"dtype", format_name(t.stored)}, {"shape", shape}, {"data_offsets", {offset, offset + bytes}}};
@@ -87,7 +94,15 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
   const uint64_t length = text.size();
   file.write(&length, sizeof length);
   file.write(text.data(), text.size());
-  for (const NamedTensor& t : tensors) write_tensor(file, t);
+  for (const NamedTensor& t : tensors) {
+    if (!t.fetch) {
+      write_tensor(file, t);
+      continue;
+    }
+    NamedTensor fetched = t;
+    fetched.tensor = t.fetch();
+    write_tensor(file, fetched);
+  }
   file.close();
 }
 

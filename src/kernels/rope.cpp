@@ -45,6 +45,7 @@ std::vector<float> rope_frequencies(const RopeSettings& s, int64_t dim, int64_t 
   for (int64_t i = 0; i < dim / 2; ++i) {
     double f = 1.0 / std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(dim));
     if (s.scaling == RopeScaling::linear) f /= s.factor;
+    if (s.scaling == RopeScaling::factors) f /= s.factors[static_cast<size_t>(i)];
     if (s.scaling == RopeScaling::llama3) f = llama3_frequency(s, f);
     if (s.scaling == RopeScaling::yarn) {
       const double stretched = yarn_ramp(s, dim, i);

@@ -1,64 +1,18 @@
 // Model folders: reading and writing weights under the family's names.
 
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
 #include "llmtool/io/safetensors.h"
-#include "llmtool/kernels/convert.h"
+#include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
-#include "model/transformer_impl.h"
+#include "model/architecture.h"
 
 namespace llmtool {
 
 namespace {
 namespace fs = std::filesystem;
-using Tensors = std::map<std::string, Tensor>;
-
-/// The tensor under the parameter's name, with or without the family's prefix.
-Tensors::const_iterator find_tensor(const Tensors& tensors, const std::string& name,
-                                    const std::string& prefix) {
-  auto it = tensors.find(name);
-  if (it == tensors.end() && name.starts_with(prefix)) it = tensors.find(name.substr(prefix.size()));
-  return it;
-}
-
-/// Rows that lie in another order in the file.
-void load_rows(const Param& p, const Tensor& stored) {
-  const int64_t cols = p.value.shape.rank == 1 ? 1 : p.value.cols();
-  const size_t bytes = static_cast<size_t>(cols) * dtype_size(stored.dtype);
-  for (size_t r = 0; r < p.file_rows.size(); ++r) {
-    to_f32(static_cast<const std::byte*>(stored.data) + static_cast<size_t>(p.file_rows[r]) * bytes,
-           stored.dtype, p.value.f32() + static_cast<int64_t>(r) * cols, cols);
-  }
-}
-
-void load_param(const Param& p, const Tensor& stored, const fs::path& folder) {
-  Shape expected = p.value.shape;
-  if (p.transpose) std::swap(expected.dims[0], expected.dims[1]);
-  if (!(stored.shape == expected)) {
-    throw Error(cat(folder.string(), ": ", p.name, ": expected ", expected.text(), ", found ",
-                    stored.shape.text(), "; is config.json from another model?"));
-  }
-  if (!p.file_rows.empty()) return load_rows(p, stored);
-  if (!p.transpose) return to_f32(stored.data, stored.dtype, p.value.f32(), stored.size());
-  const int64_t rows = stored.shape[0], cols = stored.shape[1];
-  std::vector<float> line(static_cast<size_t>(cols));
-  for (int64_t r = 0; r < rows; ++r) {
-    const size_t offset = static_cast<size_t>(r * cols) * dtype_size(stored.dtype);
-    to_f32(static_cast<const std::byte*>(stored.data) + offset, stored.dtype, line.data(), cols);
-    for (int64_t c = 0; c < cols; ++c) p.value.f32()[c * rows + r] = line[static_cast<size_t>(c)];
-  }
-}
-
-/// Tensors that files carry though the model does not need them: a tied head's copy, masks, rotary
-/// frequencies.
-bool ignorable(const std::string& name, bool tied) {
-  return (tied && name == "lm_head.weight") || name.ends_with(".attn.bias") ||
-         name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq") ||
-         name.ends_with("attention.bias") || name.ends_with("attention.masked_bias");
-}
 }  // namespace
 
 fs::path find_model_folder(const fs::path& path) {
@@ -70,41 +24,30 @@ fs::path find_model_folder(const fs::path& path) {
                        fs::exists(path) ? "" : ", found nothing there"));
 }
 
-void load_weights(Transformer& model, const fs::path& folder) {
-  const ModelConfig& config = model.config();
-  const SafetensorsFolder files(folder);
-  const std::string prefix = architecture(config.model_type).names.prefix;
-  std::set<std::string> used;
-  for (const Param& p : model.params().list()) {
-    const auto it = find_tensor(files.tensors(), p.name, prefix);
-    if (it == files.tensors().end())
-      throw Error(cat(folder.string(), ": ", p.name, ": not among the file's tensors"));
-    load_param(p, it->second, folder);
-    release_pages(it->second.data, it->second.bytes());
-    used.insert(it->first);
-  }
-  for (const auto& [name, tensor] : files.tensors()) {
-    if (!used.contains(name) && !ignorable(name, config.tie_word_embeddings)) {
-      throw Error(cat(folder.string(), ": ", name, ": a ", config.model_type,
-                      " model with this config.json has no such tensor"));
-    }
-  }
+void load_weights(Transformer& model, const fs::path& path) { load_weights(model, *ModelSource::open(path)); }
+
+void load_weights(Transformer& model, const ModelSource& source) {
+  for (const Param& p : model.params().list()) source.read(p, p.value.f32());
+  source.check_all_used(model.params());
 }
 
 Transformer load_transformer(const fs::path& path) {
-  const fs::path folder = find_model_folder(path);
-  Transformer model(read_model_config(folder));
-  load_weights(model, folder);
+  const auto source = ModelSource::open(path);
+  Transformer model(source->config());
+  load_weights(model, *source);
   return model;
 }
 
 void save_transformer(const Transformer& model, const fs::path& folder, DType stored) {
-  const ModelConfig& config = model.config();
   fs::create_directories(folder);
   std::vector<NamedTensor> tensors;
   for (const Param& p : model.params().list())
     tensors.push_back({p.name, p.value, stored, p.transpose, p.file_rows});
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+  save_model_config(model.config(), folder, stored);
+}
+
+void save_model_config(const ModelConfig& config, const fs::path& folder, DType stored) {
   const char* const dtype = stored == DType::f32 ? "float32" : stored == DType::bf16 ? "bfloat16" : "float16";
   write_file(folder / "config.json", model_config_json(config, dtype).dump(2) + "\n");
   nlohmann::ordered_json generation;

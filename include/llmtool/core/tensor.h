@@ -9,10 +9,36 @@
 
 namespace llmtool {
 
-enum class DType : uint8_t { f32, bf16, f16, i32 };
+/// How elements are stored: one by one, or in ggml's blocks of 32 (q8_0 to q5_1) or 256 (q4_k to q6_k) that
+/// share their scales. f8_e4m3 has no infinity, f8_e5m2 is the upper half of an f16 (OCP 8-bit floats).
+enum class DType : uint8_t {
+  f32,
+  bf16,
+  f16,
+  i32,
+  f8_e4m3,
+  f8_e5m2,
+  q8_0,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q4_k,
+  q5_k,
+  q6_k
+};
 
-size_t dtype_size(DType dtype);       // bytes per element
-const char* dtype_name(DType dtype);  // "f32", "bf16", ...
+/// The smallest run of elements that can be stored: (1, 4) for f32, (32, 34) for q8_0.
+struct DTypeBlock {
+  int64_t elements;
+  int64_t bytes;
+};
+
+DTypeBlock dtype_block(DType dtype);
+/// Bytes of that many elements; throws Error unless they are whole blocks. A tensor's rows (its last
+/// dimension) are whole blocks each.
+size_t dtype_bytes(DType dtype, int64_t elements);
+const char* dtype_name(DType dtype);  // "f32", "q4_0", ...
 
 /// At most four dimensions, outermost first.
 struct Shape {
@@ -37,7 +63,7 @@ struct Tensor {
   int64_t size() const { return shape.size(); }
   int64_t cols() const { return shape.rank ? shape[shape.rank - 1] : 1; }  // the last dimension
   int64_t rows() const { return cols() ? size() / cols() : 0; }            // all the others together
-  size_t bytes() const { return static_cast<size_t>(size()) * dtype_size(dtype); }
+  size_t bytes() const { return dtype_bytes(dtype, size()); }
   explicit operator bool() const { return data != nullptr; }
 
   void* data = nullptr;

@@ -54,6 +54,23 @@ class FileWriter {
 
 void sync_folder(const std::filesystem::path& folder);  // fsync of the directory itself
 
+/// A file that is whole or not there: written beside the target, which `commit` replaces. Without a commit
+/// the destructor removes what was written and the old file stays as it was.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(const void* data, size_t bytes) { writer_.write(data, bytes); }
+  void commit();  // fsync, rename, fsync of the folder
+
+ private:
+  std::filesystem::path path_, temporary_;
+  FileWriter writer_;
+  bool committed_ = false;
+};
+
 /// manifest.json of a folder: size and XXH3-128 of every file below it. write_manifest fsyncs the manifest.
 void write_manifest(const std::filesystem::path& folder);
 /// "" when every file is there with its size and hash, else what is wrong.

@@ -14,6 +14,7 @@ enum class RopeScaling {
   linear,   // positions divided by factor (Chen et al. 2023)
   dynamic,  // theta grows with the length beyond max_positions (NTK-aware)
   llama3,   // long wavelengths divided by factor, short ones kept, a ramp between (Llama 3.1)
+  factors,  // each frequency divided by its own factor, as GGUF files store llama3
   yarn,     // likewise by rotations within the trained context, and longer vectors (Peng et al. 2023)
 };
 
@@ -25,6 +26,7 @@ struct RopeSettings {
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
   double beta_fast = 32, beta_slow = 1;              // yarn
   double attention_factor = 1;                       // yarn: multiplies cosines and sines
+  std::vector<float> factors = {};                   // (dim / 2), where scaling is `factors`
   bool truncate = true;                              // yarn: the ramp begins and ends at whole dimensions
 };
 

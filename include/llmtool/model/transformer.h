@@ -14,6 +14,8 @@
 
 namespace llmtool {
 
+class ModelSource;
+
 /// Keys and values of one sequence, every layer's, f32.
 class KvCache {
  public:
@@ -84,15 +86,17 @@ class Transformer {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Opens a Hugging Face folder, a run folder (its model/) or a checkpoint. Throws Error naming file and
-/// tensor.
+/// Opens what ModelSource::open does. Throws Error naming file and tensor.
 Transformer load_transformer(const std::filesystem::path& path);
-/// Reads a folder's weights into a model of the same shape.
-void load_weights(Transformer& model, const std::filesystem::path& folder);
+/// Reads weights into a model of the same shape.
+void load_weights(Transformer& model, const std::filesystem::path& path);
+void load_weights(Transformer& model, const ModelSource& source);
 /// The folder that holds config.json: `path` itself, or the model/ of a run folder. Throws UsageError.
 std::filesystem::path find_model_folder(const std::filesystem::path& path);
 /// Writes config.json, generation_config.json and model.safetensors; `stored` is the weights' dtype in the
 /// file.
 void save_transformer(const Transformer& model, const std::filesystem::path& folder, DType stored);
+/// config.json and generation_config.json alone.
+void save_model_config(const ModelConfig& config, const std::filesystem::path& folder, DType stored);
 
 }  // namespace llmtool

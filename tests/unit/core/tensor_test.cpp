@@ -40,6 +40,14 @@ TEST(Tensor, CountsBytesByType) {
   EXPECT_EQ(Tensor(nullptr, DType::f16, {3, 5}).bytes(), 30u);
   EXPECT_EQ(Tensor(nullptr, DType::i32, {3, 5}).bytes(), 60u);
   EXPECT_STREQ(dtype_name(DType::bf16), "bf16");
+  EXPECT_EQ(Tensor(nullptr, DType::f8_e4m3, {3, 5}).bytes(), 15u);
+  EXPECT_EQ(Tensor(nullptr, DType::q8_0, {3, 64}).bytes(), 6 * 34u);
+  EXPECT_EQ(Tensor(nullptr, DType::q4_0, {3, 0}).bytes(), 0u);
+  EXPECT_EQ(dtype_bytes(DType::q6_k, 512), 2 * 210u);
+  EXPECT_EQ(dtype_block(DType::q4_k).elements, 256);
+  EXPECT_STREQ(dtype_name(DType::q6_k), "q6_k");
+  EXPECT_THROW(dtype_bytes(DType::q4_1, 31), Error);
+  EXPECT_THROW(dtype_bytes(DType::q5_k, 32), Error);
 }
 
 TEST(Arena, HandsOutAlignedBuffersThatDoNotOverlap) {

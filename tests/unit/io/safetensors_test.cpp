@@ -5,6 +5,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "formats.h"
 #include "llmtool/core/error.h"
 #include "support.h"
 
@@ -60,6 +61,62 @@ TEST(Safetensors, WhatIsWrittenIsRead) {
   EXPECT_EQ(static_cast<float>(static_cast<const Eigen::half*>(half.data)[3]), 4.0f);  // a tie goes to even
   const Tensor brain = file.tensors().at("bf16");
   EXPECT_EQ(static_cast<float>(static_cast<const Eigen::bfloat16*>(brain.data)[5]), -6.0f);
+}
+
+TEST(Safetensors, EightBitFloatsAreReadable) {
+  const test::MemoryFile memory(test::sample_safetensors());
+  const SafetensorsFile file(memory.path());
+  EXPECT_EQ(file.tensors().at("d").dtype, DType::f8_e4m3);
+  EXPECT_EQ(file.tensors().at("e").dtype, DType::f8_e5m2);
+  EXPECT_EQ(file.tensors().at("e").shape, Shape({6}));
+}
+
+/// A folder of two shards and their index.
+class Shards : public ::testing::Test {
+ protected:
+  Shards() {
+    for (const std::string& name : {std::string("a"), std::string("b")})
+      write_safetensors(folder_ / (name + ".safetensors"), {{name, Tensor(&value_, {1}), DType::f32}}, {});
+  }
+  std::string opening(const std::string& map) {
+    test::write_text(folder_ / "model.safetensors.index.json",
+                     R"({"metadata": {}, "weight_map": )" + map + "}");
+    try {
+      const SafetensorsFolder opened(folder_.path());
+      return std::to_string(opened.tensors().size()) + " tensors";
+    } catch (const Error& e) {
+      return e.what();
+    }
+  }
+  float value_ = 1;
+  test::TempFolder folder_;
+};
+
+TEST_F(Shards, AreReadAsOne) {
+  EXPECT_EQ(opening(R"({"a": "a.safetensors", "b": "b.safetensors"})"), "2 tensors");
+}
+
+TEST_F(Shards, AWrongIndexIsRefused) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"a": "b.safetensors"})", "a: expected in b.safetensors, found no such tensor there"},
+      {R"({"a": "c.safetensors"})", "cannot be opened"},
+      {R"({"a": "../a.safetensors"})", "is no file name"},
+      {R"({"a": ".."})", "is no file name"},
+      {R"({"a": 3})", "expected a string"},
+      {"[]", "expected an object"}};
+  for (const auto& [map, part] : cases)
+    EXPECT_NE(opening(map).find(part), std::string::npos) << map << ": " << opening(map);
+}
+
+TEST(SafetensorsFolder, NamesWhatItCannotRead) {
+  test::TempFolder folder;
+  const std::string header = R"({"mask":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})";
+  const uint64_t length = header.size();
+  std::string file(reinterpret_cast<const char*>(&length), sizeof length);
+  test::write_text(folder / "model.safetensors", file + header + std::string(2, '\0'));
+  const SafetensorsFolder opened(folder.path());
+  EXPECT_EQ(opened.unreadable().at("mask"), "BOOL");
+  EXPECT_TRUE(opened.tensors().empty());
 }
 
 }  // namespace

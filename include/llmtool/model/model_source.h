@@ -1,0 +1,50 @@
+#pragma once
+// ModelSource: a model's files, whatever their format.
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "llmtool/core/tensor.h"
+#include "llmtool/model/model_config.h"
+#include "llmtool/nn/param_store.h"
+
+namespace llmtool {
+
+/// A parameter as a file holds it.
+struct StoredParam {
+  std::string name;                // in the file
+  Tensor tensor;                   // empty: not there
+  bool transpose = false;          // stored as (cols, rows)
+  std::vector<int64_t> rows = {};  // row r is row rows[r] in the file; empty: the same
+  float shift = 0;                 // added to every value read
+};
+
+class ModelSource {
+ public:
+  /// Opens a Hugging Face folder, a run folder (its model/), a checkpoint, a .gguf file or a llama2.c .bin.
+  /// Weights are mapped, not read. Throws UsageError where there is no model, Error on files that are broken
+  /// or not supported.
+  static std::unique_ptr<ModelSource> open(const std::filesystem::path& path);
+  virtual ~ModelSource() = default;
+
+  const ModelConfig& config() const { return config_; }
+  const std::filesystem::path& path() const { return path_; }  // the folder with config.json, or the file
+  virtual const char* format() const = 0;
+  virtual StoredParam find(const Param& p) const = 0;
+  /// Throws Error where the files hold a tensor that none of the parameters is.
+  virtual void check_all_used(const ParamStore& params) const = 0;
+
+  /// The values of p, in its own order, as f32; the pages read no longer count as resident. Throws Error
+  /// naming file, tensor, what was expected and what was found.
+  void read(const Param& p, float* values) const;
+
+ protected:
+  ModelSource(std::filesystem::path path, ModelConfig config)
+      : path_(std::move(path)), config_(std::move(config)) {}
+  std::filesystem::path path_;
+  ModelConfig config_;
+};
+
+}  // namespace llmtool

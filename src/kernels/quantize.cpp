@@ -1,0 +1,186 @@
+// Blocks of 32 or 256 numbers that share a scale. Built without fused multiply-adds, which would round a
+// number to another level than ggml's reference does.
+
+#include "kernels/quantize.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "llmtool/core/error.h"
+
+namespace llmtool {
+
+namespace {
+float half_at(const uint8_t* p) {
+  Eigen::half value;
+  std::memcpy(&value, p, sizeof value);
+  return static_cast<float>(value);
+}
+
+/// 2 bytes of scale d, 32 signed bytes q; value d q.
+void read_q8_0(const uint8_t* block, float* y) {
+  const float d = half_at(block);
+  for (int i = 0; i < 32; ++i) y[i] = static_cast<float>(static_cast<int8_t>(block[2 + i])) * d;
+}
+
+/// Scale d, minimum m (if kMinimum), 4 bytes of fifth bits (if kFive), 16 bytes of low nibbles (numbers 0 to
+/// 15) and high nibbles (16 to 31); value d q + m, or d (q - half the range).
+template <bool kFive, bool kMinimum>
+void read_nibbles(const uint8_t* block, float* y) {
+  constexpr int kZero = kMinimum ? 0 : kFive ? 16 : 8;
+  const float d = half_at(block), m = kMinimum ? half_at(block + 2) : 0;
+  const uint8_t* at = block + (kMinimum ? 4 : 2);
+  uint32_t fifth = 0;
+  if constexpr (kFive) {
+    std::memcpy(&fifth, at, sizeof fifth);
+    at += sizeof fifth;
+  }
+  for (int i = 0; i < 16; ++i) {
+    int low = at[i] & 15, high = at[i] >> 4;
+    if constexpr (kFive) {
+      low |= static_cast<int>(fifth >> i & 1) << 4;
+      high |= static_cast<int>(fifth >> (i + 16) & 1) << 4;
+    }
+    y[i] = static_cast<float>(low - kZero) * d;
+    y[i + 16] = static_cast<float>(high - kZero) * d;
+    if constexpr (kMinimum) {
+      y[i] += m;
+      y[i + 16] += m;
+    }
+  }
+}
+
+/// The scale and the minimum, 6 bits each, of group `g` of 8: the first four lie in the low bits of bytes 0-3
+/// and 4-7; the last four have their low nibbles in bytes 8-11 and their upper two bits above the first four.
+struct GroupScale {
+  int scale, minimum;
+};
+GroupScale group_scale(const uint8_t* packed, int g) {
+  if (g < 4) return {packed[g] & 63, packed[g + 4] & 63};
+  return {(packed[g + 4] & 15) | (packed[g - 4] >> 6) << 4, (packed[g + 4] >> 4) | (packed[g] >> 6) << 4};
+}
+
+/// Scales d and dm, 12 bytes of group scales, 32 bytes of fifth bits (if kFive), 128 bytes of nibbles: 32
+/// bytes hold a group of 32 in their low nibbles and the next in their high ones; value d s q - dm m.
+template <bool kFive>
+void read_groups(const uint8_t* block, float* y) {
+  const float d = half_at(block), dm = half_at(block + 2);
+  const uint8_t* const fifth = block + 16;
+  const uint8_t* const nibbles = fifth + (kFive ? 32 : 0);
+  for (int g = 0; g < 8; ++g) {
+    const GroupScale packed = group_scale(block + 4, g);
+    const float scale = d * static_cast<float>(packed.scale),
+                minimum = dm * static_cast<float>(packed.minimum);
+    const uint8_t* const at = nibbles + g / 2 * 32;
+    const int shift = g % 2 * 4;
+    for (int i = 0; i < 32; ++i) {
+      int q = at[i] >> shift & 15;
+      if constexpr (kFive) q |= (fifth[i] >> g & 1) << 4;
+      y[g * 32 + i] = scale * static_cast<float>(q) - minimum;
+    }
+  }
+}
+
+/// 128 bytes of low nibbles, 64 bytes of upper two bits, 16 signed scales for 16 numbers each, d; value
+/// d s (q - 32). Each half of the block: four runs of 32, two in the low nibbles of 64 bytes, two in the
+/// high.
+void read_q6_k(const uint8_t* block, float* y) {
+  const float d = half_at(block + 208);
+  for (int run = 0; run < 8; ++run) {
+    const int half = run / 4, part = run % 4;
+    const uint8_t* const low = block + half * 64 + part % 2 * 32;
+    const uint8_t* const high = block + 128 + half * 32;
+    for (int i = 0; i < 32; ++i) {
+      const int q = (low[i] >> part / 2 * 4 & 15) | (high[i] >> part * 2 & 3) << 4;
+      const auto scale = static_cast<int8_t>(block[192 + run * 2 + i / 16]);
+      y[run * 32 + i] = d * static_cast<float>(scale) * static_cast<float>(q - 32);
+    }
+  }
+}
+
+template <auto kRead>
+void read_blocks(const void* x, DType dtype, float* y, int64_t n) {
+  const DTypeBlock block = dtype_block(dtype);
+  const auto* at = static_cast<const uint8_t*>(x);
+  for (int64_t i = 0; i < n; i += block.elements, at += block.bytes) kRead(at, y + i);
+}
+
+/// Writes the scale d in front of a block and returns 1 / d, or 0 where that would be infinite. `greatest` is
+/// the greatest magnitude, or NaN.
+float write_scale(float d, float greatest, DType dtype, uint8_t* block) {
+  const Eigen::half stored(d);
+  if (!(greatest <= std::numeric_limits<float>::max()) || !Eigen::numext::isfinite(stored)) {
+    throw Error(cat("[convert] ", dtype_name(dtype), ": expected finite values whose scale fits f16, found ",
+                    greatest));
+  }
+  std::memcpy(block, &stored, sizeof stored);
+  return std::abs(d) >= std::numeric_limits<float>::min() ? 1 / d : 0;
+}
+
+/// The greatest magnitude of 32 values; NaN where one is among them.
+float greatest_magnitude(const float* x) {
+  float greatest = 0;
+  for (int i = 0; i < 32; ++i) {
+    if (!(std::abs(x[i]) <= greatest)) greatest = std::abs(x[i]);
+    if (std::isnan(greatest)) break;
+  }
+  return greatest;
+}
+
+void write_q8_0(const float* x, uint8_t* block) {
+  const float greatest = greatest_magnitude(x);
+  const float inverse = write_scale(greatest / 127, greatest, DType::q8_0, block);
+  for (int i = 0; i < 32; ++i)
+    block[2 + i] = static_cast<uint8_t>(static_cast<int>(std::round(x[i] * inverse)));
+}
+
+void write_q4_0(const float* x, uint8_t* block) {
+  const float greatest = greatest_magnitude(x);
+  float signed_greatest = 0;  // the first of that magnitude; it becomes -8
+  for (int i = 31; i >= 0; --i) {
+    if (std::abs(x[i]) == greatest) signed_greatest = x[i];
+  }
+  const float inverse = write_scale(signed_greatest / -8, greatest, DType::q4_0, block);
+  const auto level = [&](float value) { return std::min(15, static_cast<int>(value * inverse + 8.5f)); };
+  for (int i = 0; i < 16; ++i) block[2 + i] = static_cast<uint8_t>(level(x[i]) | level(x[i + 16]) << 4);
+}
+}  // namespace
+
+bool is_block_type(DType dtype) { return dtype_block(dtype).elements > 1; }
+
+void dequantize(const void* x, DType dtype, float* y, int64_t n) {
+  switch (dtype) {
+    case DType::q8_0:
+      return read_blocks<read_q8_0>(x, dtype, y, n);
+    case DType::q4_0:
+      return read_blocks<read_nibbles<false, false>>(x, dtype, y, n);
+    case DType::q4_1:
+      return read_blocks<read_nibbles<false, true>>(x, dtype, y, n);
+    case DType::q5_0:
+      return read_blocks<read_nibbles<true, false>>(x, dtype, y, n);
+    case DType::q5_1:
+      return read_blocks<read_nibbles<true, true>>(x, dtype, y, n);
+    case DType::q4_k:
+      return read_blocks<read_groups<false>>(x, dtype, y, n);
+    case DType::q5_k:
+      return read_blocks<read_groups<true>>(x, dtype, y, n);
+    case DType::q6_k:
+      return read_blocks<read_q6_k>(x, dtype, y, n);
+    default:
+      throw Error(cat("[convert] ", dtype_name(dtype), " has no blocks"));
+  }
+}
+
+void quantize(const float* x, void* y, DType dtype, int64_t n) {
+  if (dtype != DType::q8_0 && dtype != DType::q4_0) {
+    throw Error(cat("[convert] expected f32, bf16, f16, q8_0 or q4_0 to write, found ", dtype_name(dtype)));
+  }
+  const DTypeBlock block = dtype_block(dtype);
+  auto* at = static_cast<uint8_t*>(y);
+  for (int64_t i = 0; i < n; i += block.elements, at += block.bytes) {
+    dtype == DType::q8_0 ? write_q8_0(x + i, at) : write_q4_0(x + i, at);
+  }
+}
+
+}  // namespace llmtool

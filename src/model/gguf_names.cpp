@@ -1,0 +1,107 @@
+#include "model/gguf_names.h"
+
+#include "llmtool/core/error.h"
+
+namespace llmtool {
+
+namespace {
+constexpr GgufFamily kFamilies[] = {
+    {"llama", "llama", true, false},        {"llama", "mistral", true, false},
+    {"qwen2", "qwen2", false, false},       {"qwen3", "qwen3", false, false},
+    {"gemma", "gemma", false, true},        {"gemma2", "gemma2", false, true},
+    {"gemma3", "gemma3_text", false, true}, {"phi3", "phi3", false, false},
+    {"stablelm", "stablelm", false, false}, {"gptneox", "gpt_neox", false, false},
+    {"gpt2", "gpt2", false, false},         {"bloom", "bloom", false, false},
+    {"falcon", "falcon", false, false},     {"olmo2", "olmo2", false, false}};
+
+/// The parts of a layer, or of the whole model, with llama.cpp's names.
+std::vector<std::pair<std::string, const char*>> parts(const Architecture& row, bool in_layer) {
+  const WeightNames& n = row.names;
+  if (!in_layer) {
+    return {{n.embedding, "token_embd"},
+            {n.positions, "position_embd"},
+            {n.embedding_norm, "token_embd_norm"},
+            {n.final_norm, "output_norm"},
+            {n.head, "output"}};
+  }
+  // Falcon 40B's first norm is the feed-forward part's.
+  const bool two_of_x = std::string(n.mlp_norm) == "ln_mlp";
+  std::vector<std::pair<std::string, const char*>> list = {
+      {n.attention_norm, two_of_x ? "attn_norm_2" : "attn_norm"},
+      {n.attention_out_norm, "post_attention_norm"},
+      {n.mlp_norm, two_of_x ? "attn_norm" : "ffn_norm"},
+      {n.mlp_out_norm, "post_ffw_norm"},
+      {n.q_norm, "attn_q_norm"},
+      {n.k_norm, "attn_k_norm"},
+      {n.out, "attn_output"},
+      {n.down, "ffn_down"}};
+  constexpr const char* kQkv[] = {"attn_q", "attn_k", "attn_v"};
+  for (size_t i = 0; i < n.qkv.size(); ++i)
+    list.emplace_back(n.qkv[i], n.qkv.size() == 1 ? "attn_qkv" : kQkv[i]);
+  for (size_t i = 0; i < n.up.size(); ++i)
+    list.emplace_back(n.up[i], n.up.size() == 2 && i == 0 ? "ffn_gate" : "ffn_up");
+  return list;
+}
+}  // namespace
+
+const GgufFamily* gguf_family_named(const std::string& name) {
+  for (const GgufFamily& family : kFamilies) {
+    if (name == family.name) return &family;
+  }
+  return nullptr;
+}
+
+const GgufFamily* gguf_family_of(const std::string& model_type) {
+  for (const GgufFamily& family : kFamilies) {
+    if (model_type == family.model_type) return &family;
+  }
+  return nullptr;
+}
+
+std::string gguf_families() {
+  std::string names;
+  for (const GgufFamily& family : kFamilies) {
+    if (gguf_family_named(family.name) == &family)
+      names += (names.empty() ? "" : ", ") + std::string(family.name);
+  }
+  return names;
+}
+
+std::string gguf_name(const Architecture& row, const std::string& parameter) {
+  const std::string prefix = row.names.prefix, layers = prefix + row.names.layers;
+  const size_t dot = parameter.rfind('.');
+  const std::string kind = parameter.substr(dot);  // ".weight", ".bias"
+  std::string part = parameter.substr(0, dot), block;
+  const bool in_layer = part.starts_with(layers);
+  if (in_layer) {
+    const size_t end = part.find('.', layers.size());
+    block = "blk." + part.substr(layers.size(), end - layers.size()) + ".";
+    part = part.substr(end + 1);
+  } else if (part.starts_with(prefix)) {
+    part = part.substr(prefix.size());
+  }
+  for (const auto& [ours, theirs] : parts(row, in_layer)) {
+    if (part == ours) return block + theirs + kind;
+  }
+  throw Error(cat("[gguf] ", parameter, " has no name there"));
+}
+
+std::vector<int64_t> adjacent_pairs(int64_t heads, int64_t D) {
+  std::vector<int64_t> rows;
+  for (int64_t head = 0; head < heads; ++head) {
+    for (int64_t half = 0; half < 2; ++half) {
+      for (int64_t i = 0; i < D / 2; ++i) rows.push_back(head * D + 2 * i + half);
+    }
+  }
+  return rows;
+}
+
+std::vector<int64_t> adjacent_rows(const ModelConfig& config, const std::string& parameter) {
+  const std::vector<const char*>& qkv = architecture(config).names.qkv;
+  const auto is = [&](const char* name) { return parameter.find(cat(".", name, ".")) != std::string::npos; };
+  if (is(qkv[0])) return adjacent_pairs(config.num_attention_heads, config.head_dim);
+  if (is(qkv[1])) return adjacent_pairs(config.kv_heads(), config.head_dim);
+  return {};
+}
+
+}  // namespace llmtool

@@ -1,0 +1,34 @@
+#pragma once
+// What GGUF calls a family and its parts, and how it stores them.
+
+#include <string>
+#include <vector>
+
+#include "model/architecture.h"
+
+namespace llmtool {
+
+struct GgufFamily {
+  const char* name;        // general.architecture
+  const char* model_type;  // ours; the first row of a name is the one that is read
+  bool pairs_adjacent;     // rows of queries and keys lie so that rotated pairs are neighbours
+  bool norms_shifted;      // norms are stored with the 1 that the family adds
+};
+
+/// nullptr where there is none.
+const GgufFamily* gguf_family_named(const std::string& name);
+const GgufFamily* gguf_family_of(const std::string& model_type);
+std::string gguf_families();  // "llama, qwen2, ..."
+
+/// llama.cpp's name of a parameter of a row: "blk.0.attn_q.weight" of
+/// "model.layers.0.self_attn.q_proj.weight".
+std::string gguf_name(const Architecture& row, const std::string& parameter);
+
+/// Rows of `heads` heads of D in half-split order, where the file has each rotated pair side by side.
+std::vector<int64_t> adjacent_pairs(int64_t heads, int64_t D);
+
+/// The rows of the parameter named `parameter` in a file with adjacent pairs; empty where it is no query or
+/// key.
+std::vector<int64_t> adjacent_rows(const ModelConfig& config, const std::string& parameter);
+
+}  // namespace llmtool

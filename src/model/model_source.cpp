@@ -1,0 +1,167 @@
+#include "llmtool/model/model_source.h"
+
+#include <fstream>
+#include <set>
+
+#include "llmtool/core/error.h"
+#include "llmtool/io/llama2c.h"
+#include "llmtool/io/safetensors.h"
+#include "llmtool/kernels/convert.h"
+#include "llmtool/model/transformer.h"
+#include "model/architecture.h"
+#include "model/gguf_names.h"
+#include "model/gguf_source.h"
+
+namespace llmtool {
+
+namespace {
+namespace fs = std::filesystem;
+
+/// Tensors that files carry though the model does not need them: a tied head's copy, masks, rotary
+/// frequencies.
+bool ignorable(const std::string& name, bool tied) {
+  if (tied && (name == "lm_head.weight" || name == "embed_out.weight")) return true;
+  for (const char* end :
+       {".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".inv_freq"}) {
+    if (name.ends_with(end)) return true;
+  }
+  return false;
+}
+
+/// A Hugging Face folder.
+class FolderSource : public ModelSource {
+ public:
+  explicit FolderSource(const fs::path& folder)
+      : ModelSource(folder, read_model_config(folder)), files_(checked(folder)) {}
+  const char* format() const override { return "Hugging Face folder"; }
+
+  StoredParam find(const Param& p) const override {
+    const std::string prefix = architecture(config_).names.prefix;
+    StoredParam stored{p.name, {}, p.transpose, p.file_rows};
+    auto it = files_.tensors().find(p.name);
+    if (it == files_.tensors().end() && p.name.starts_with(prefix)) {  // some files leave it out
+      stored.name = p.name.substr(prefix.size());
+      it = files_.tensors().find(stored.name);
+    }
+    if (it != files_.tensors().end()) stored.tensor = it->second;
+    return stored;
+  }
+
+  void check_all_used(const ParamStore& params) const override {
+    std::set<std::string> used;
+    for (const Param& p : params.list()) used.insert(find(p).name);
+    for (const auto& [name, type] : files_.unreadable()) {
+      if (!ignorable(name, config_.tie_word_embeddings))
+        throw Error(cat(path_.string(), ": ", name, ": tensors of type ", type, " cannot be read"));
+    }
+    for (const auto& [name, tensor] : files_.tensors()) {
+      if (!used.contains(name) && !ignorable(name, config_.tie_word_embeddings)) {
+        throw Error(cat(path_.string(), ": ", name, ": a ", config_.model_type,
+                        " model with this config.json has no such tensor"));
+      }
+    }
+  }
+
+ private:
+  static const fs::path& checked(const fs::path& folder) {
+    const bool weights =
+        fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
+    if (!weights &&
+        (fs::exists(folder / "pytorch_model.bin") || fs::exists(folder / "pytorch_model.bin.index.json"))) {
+      throw Error(cat((folder / "pytorch_model.bin").string(),
+                      ": is a pickle, which runs code when it is read; save the model as safetensors "
+                      "(save_pretrained of a recent transformers does) and open that"));
+    }
+    return folder;
+  }
+
+  SafetensorsFolder files_;
+};
+
+ModelConfig config_of(const Llama2cHeader& h) {
+  ModelConfig c = ModelConfig::of_family("llama");
+  c.hidden_size = h.hidden_size;
+  c.intermediate_size = h.intermediate_size;
+  c.num_hidden_layers = h.num_hidden_layers;
+  c.num_attention_heads = h.num_attention_heads;
+  c.num_key_value_heads = h.num_key_value_heads;
+  c.vocab_size = h.vocab_size;
+  c.max_position_embeddings = h.max_position_embeddings;
+  c.tie_word_embeddings = h.tie_word_embeddings;
+  c.norm_eps = 1e-5;
+  // Those of Llama's tokenizer, which every such file is made with.
+  c.bos_token_id = 1;
+  c.eos_token_id = 2;
+  c.stop_ids = {1, 2};  // run.c ends at BOS
+  c.resolve();
+  return c;
+}
+
+class Llama2cSource : public ModelSource {
+ public:
+  explicit Llama2cSource(const fs::path& path) : Llama2cSource(Llama2cFile(path), path) {}
+  const char* format() const override { return "llama2.c"; }
+  StoredParam find(const Param& p) const override {
+    StoredParam stored{p.name, {}, false, adjacent_rows(config_, p.name)};
+    const auto it = file_.tensors().find(p.name);
+    if (it != file_.tensors().end()) stored.tensor = it->second;
+    return stored;
+  }
+  void check_all_used(const ParamStore&) const override {}  // the format leaves no choice
+
+ private:
+  Llama2cSource(Llama2cFile file, const fs::path& path)
+      : ModelSource(path, config_of(file.header())), file_(std::move(file)) {}
+  Llama2cFile file_;
+};
+
+bool begins_with_gguf(const fs::path& path) {
+  char magic[4] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+  return std::string_view(magic, sizeof magic) == "GGUF";
+}
+}  // namespace
+
+std::unique_ptr<ModelSource> ModelSource::open(const fs::path& path) {
+  if (!fs::is_regular_file(path)) return std::make_unique<FolderSource>(find_model_folder(path));
+  if (path.extension() == ".gguf" || begins_with_gguf(path)) return std::make_unique<GgufSource>(path);
+  if (path.extension() == ".bin" && path.filename() != "pytorch_model.bin")
+    return std::make_unique<Llama2cSource>(path);
+  throw UsageError(
+      cat(path.string(), ": expected a model folder, a .gguf file or a llama2.c .bin",
+          path.filename() == "pytorch_model.bin"
+              ? "; this is a pickle, which runs code when it is read: save the model as safetensors"
+              : ""));
+}
+
+void ModelSource::read(const Param& p, float* values) const {
+  const StoredParam stored = find(p);
+  const Tensor& t = stored.tensor;
+  if (!t) throw Error(cat(path_.string(), ": ", stored.name, ": not among the file's tensors"));
+  Shape expected = p.value.shape;
+  if (stored.transpose) std::swap(expected.dims[0], expected.dims[1]);
+  if (!(t.shape == expected)) {
+    throw Error(cat(path_.string(), ": ", stored.name, ": expected ", expected.text(), ", found ",
+                    t.shape.text(), "; is config.json from another model?"));
+  }
+  const int64_t rows = t.shape[0], cols = t.size() / std::max<int64_t>(rows, 1);
+  const auto row = [&](int64_t r) {
+    return static_cast<const std::byte*>(t.data) + dtype_bytes(t.dtype, r * cols);
+  };
+  if (stored.transpose) {
+    std::vector<float> line(static_cast<size_t>(cols));
+    for (int64_t r = 0; r < rows; ++r) {
+      to_f32(row(r), t.dtype, line.data(), cols);
+      for (int64_t c = 0; c < cols; ++c) values[c * rows + r] = line[static_cast<size_t>(c)];
+    }
+  } else if (stored.rows.empty()) {
+    to_f32(t.data, t.dtype, values, t.size());
+  } else {
+    for (int64_t r = 0; r < rows; ++r)
+      to_f32(row(stored.rows[static_cast<size_t>(r)]), t.dtype, values + r * cols, cols);
+  }
+  for (int64_t i = 0; stored.shift != 0 && i < t.size(); ++i) values[i] += stored.shift;
+  release_pages(t.data, t.bytes());
+}
+
+}  // namespace llmtool
