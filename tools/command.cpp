@@ -27,6 +27,8 @@ const CommandRow kCommands[] = {
     {"pretrain", "Train a language model on text by next-token prediction", pretrain_command},
     {"finetune", "Adapt a pretrained model to a task", finetune_command},
     {"generate", "Write text with a model", generate_command},
+    {"info", "Say what a model is, and what memory it takes", info_command},
+    {"convert", "Turn a model into another format", convert_command},
     {"schema", "Print the JSON Schema of a command's config", schema_command},
 };
 

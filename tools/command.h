@@ -35,6 +35,8 @@ std::function<int()> tokenize_command(CLI::App& app);
 std::function<int()> pretrain_command(CLI::App& app);
 std::function<int()> finetune_command(CLI::App& app);
 std::function<int()> generate_command(CLI::App& app);
+std::function<int()> info_command(CLI::App& app);
+std::function<int()> convert_command(CLI::App& app);
 std::function<int()> schema_command(CLI::App& app);
 
 /// Visits the keys of a command's config with their defaults: for its schema and its help. Of a model's keys

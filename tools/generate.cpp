@@ -8,6 +8,7 @@
 #include "generate_io.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
+#include "model_files.h"
 
 namespace llmtool {
 
@@ -71,12 +72,6 @@ void settle_stops(GenerateConfig& config, const Transformer& model, const Tokeni
   if (ids.empty() && tokenizer && tokenizer->eos_id() >= 0) ids.push_back(tokenizer->eos_id());
 }
 
-std::shared_ptr<const Tokenizer> find_tokenizer(const GenerateFlags& flags) {
-  if (!flags.tokenizer.empty()) return load_tokenizer(flags.tokenizer);
-  const std::filesystem::path folder = find_model_folder(flags.model);
-  return std::filesystem::exists(folder / "tokenizer.model") ? load_tokenizer(folder) : nullptr;
-}
-
 /// Answers as plain text: each followed by a line break; streamed on a terminal.
 int run_plain(Generator& generator, const Generator::Source& source, const GenerationOptions& options) {
   const bool live = ::isatty(STDOUT_FILENO) != 0;
@@ -129,8 +124,10 @@ int run_generate(GenerateFlags& flags) {
   }
   if (flags.model.empty()) throw UsageError("--model: expected a model folder or a run folder");
   ThreadPool pool(flags.common.threads);
-  const auto tokenizer = find_tokenizer(flags);
-  const Transformer model = load_transformer(flags.model);
+  const auto files = ModelSource::open(flags.model);
+  const auto tokenizer = tokenizer_of(*files, flags.tokenizer);
+  Transformer model(files->config());
+  load_weights(model, *files);
   settle_stops(config, model, tokenizer.get());
   if (!config.options.stop_strings.empty() && !tokenizer)
     throw UsageError("--stop: the model has no tokenizer");
@@ -182,7 +179,8 @@ void generate_config_keys(ConfigVisitor& v, const std::string&) { GenerateConfig
 
 std::function<int()> generate_command(CLI::App& app) {
   auto f = std::make_shared<GenerateFlags>();
-  app.add_option("--model,-m", f->model, "Model folder (Hugging Face), run folder or checkpoint");
+  app.add_option("--model,-m", f->model,
+                 "Model folder (Hugging Face), run folder, checkpoint, .gguf, llama2.c .bin");
   app.add_option("--tokenizer", f->tokenizer, "Tokenizer (default: the model's)");
   app.add_option("PROMPT", f->prompts.prompts, "Prompts (default: a line each from standard input)");
   app.add_option("--prompt-file,-f", f->prompts.file, "File of prompts");

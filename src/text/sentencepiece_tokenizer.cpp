@@ -5,6 +5,7 @@
 #include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
 #include "llmtool/io/json.h"
+#include "llmtool/text/gguf_vocabulary.h"
 #include "text/utf8.h"
 
 namespace llmtool {
@@ -149,6 +150,11 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& path) {
     }
   }
   if (!fs::exists(file)) throw UsageError(cat(path.string(), ": no such tokenizer file or folder"));
+  if (file.extension() == ".gguf") {
+    const GgufFile gguf(file);
+    return std::make_shared<SentencePieceTokenizer>(sentencepiece_of_gguf(gguf.metadata()), file.string(),
+                                                    settings_of_gguf(gguf.metadata()));
+  }
   const fs::path settings = file.parent_path() / "tokenizer_config.json";
   return std::make_shared<SentencePieceTokenizer>(read_file(file), file.string(),
                                                   fs::exists(settings) ? read_file(settings) : "");

@@ -19,7 +19,9 @@ CorpusOptions corpus_of(const DataConfig& data, std::vector<std::string> inputs)
 
 std::shared_ptr<const Tokenizer> find_or_train_tokenizer(const PretrainConfig& config, const fs::path& work) {
   if (!config.tokenizer.path.empty()) return load_tokenizer(config.tokenizer.path);
-  if (!config.training.init_from.empty()) return load_tokenizer(config.training.init_from);
+  if (const std::string& from = config.training.init_from; !from.empty()) {
+    return fs::path(from).extension() == ".bin" ? nullptr : load_tokenizer(from);
+  }
   const fs::path folder = work / "tokenizer";
   if (fs::exists(folder / "tokenizer.model")) return load_tokenizer(folder);
   std::vector<std::string> texts;

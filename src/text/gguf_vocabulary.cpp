@@ -1,0 +1,139 @@
+#include "llmtool/text/gguf_vocabulary.h"
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "llmtool/core/error.h"
+#include "text/sentencepiece_tokenizer.h"
+
+namespace llmtool {
+
+namespace {
+/// A protobuf message as it grows.
+class Proto {
+ public:
+  Proto& integer(int field, int64_t value) {
+    key(field, 0);
+    varint(static_cast<uint64_t>(value));
+    return *this;
+  }
+  Proto& real(int field, float value) {
+    key(field, 5);
+    char bytes[4];
+    std::memcpy(bytes, &value, sizeof value);
+    out_.append(bytes, sizeof bytes);
+    return *this;
+  }
+  Proto& text(int field, const std::string& bytes) {
+    key(field, 2);
+    varint(bytes.size());
+    out_ += bytes;
+    return *this;
+  }
+  const std::string& bytes() const { return out_; }
+
+ private:
+  void key(int field, int wire) { varint(static_cast<uint64_t>(field << 3 | wire)); }
+  void varint(uint64_t value) {
+    for (; value >= 128; value >>= 7) out_ += static_cast<char>(value | 128);
+    out_ += static_cast<char>(value);
+  }
+  std::string out_;
+};
+
+constexpr const char* kModel = "tokenizer.ggml.model";
+constexpr int64_t kNone = 0xFFFFFFFF;  // "no such token"
+
+int64_t id_of(const GgufMetadata& m, const char* key, int64_t fallback) {
+  const int64_t id = m.integer(std::string("tokenizer.ggml.") + key, -1, kNone, fallback);
+  return id == kNone ? -1 : id;
+}
+}  // namespace
+
+bool has_gguf_vocabulary(const GgufMetadata& m) { return m.has(kModel) && m.string(kModel) == "llama"; }
+
+std::string sentencepiece_of_gguf(const GgufMetadata& m) {
+  if (!has_gguf_vocabulary(m)) {
+    throw Error(cat(m.origin(), ": ", kModel, ": expected \"llama\", found ",
+                    m.has(kModel) ? "\"" + m.string(kModel) + "\"" : "nothing", "; give a --tokenizer"));
+  }
+  const std::vector<std::string> tokens = m.strings("tokenizer.ggml.tokens");
+  const std::vector<float> scores = m.numbers("tokenizer.ggml.scores");
+  std::vector<int64_t> types = m.integers("tokenizer.ggml.token_type", 1, 6);
+  if (scores.size() != tokens.size() || types.size() != tokens.size()) {
+    throw Error(cat(m.origin(), ": tokenizer.ggml: expected a score and a type for each of ", tokens.size(),
+                    " tokens, found ", scores.size(), " and ", types.size()));
+  }
+  // The types' numbers are SentencePiece's own.
+  Proto model;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    model.text(1, Proto().text(1, tokens[i]).real(2, scores[i]).integer(3, types[i]).bytes());
+  }
+  const bool bytes = std::find(types.begin(), types.end(), 6) != types.end();
+  Proto trainer;
+  trainer.integer(3, 2).integer(4, static_cast<int64_t>(tokens.size())).integer(35, bytes);
+  trainer.integer(40, id_of(m, "unknown_token_id", 0)).integer(41, id_of(m, "bos_token_id", 1));
+  trainer.integer(42, id_of(m, "eos_token_id", 2)).integer(43, id_of(m, "padding_token_id", -1));
+  model.text(2, trainer.bytes());
+  Proto normalizer;
+  normalizer.text(1, "identity").integer(3, m.boolean("tokenizer.ggml.add_space_prefix", true));
+  normalizer.integer(4, m.boolean("tokenizer.ggml.remove_extra_whitespaces", false)).integer(5, 1);
+  model.text(3, normalizer.bytes());
+  return model.bytes();
+}
+
+std::string settings_of_gguf(const GgufMetadata& m) {
+  const std::vector<std::string> tokens = m.strings("tokenizer.ggml.tokens");
+  nlohmann::ordered_json json = {{"tokenizer_class", "LlamaTokenizer"},
+                                 {"add_bos_token", m.boolean("tokenizer.ggml.add_bos_token", true)},
+                                 {"add_eos_token", m.boolean("tokenizer.ggml.add_eos_token", false)},
+                                 {"clean_up_tokenization_spaces", false},
+                                 {"legacy", true}};
+  const auto name = [&](const char* key, int64_t id) {
+    if (id >= 0 && id < static_cast<int64_t>(tokens.size())) json[key] = tokens[static_cast<size_t>(id)];
+  };
+  name("bos_token", id_of(m, "bos_token_id", 1));
+  name("eos_token", id_of(m, "eos_token_id", 2));
+  name("unk_token", id_of(m, "unknown_token_id", 0));
+  name("pad_token", id_of(m, "padding_token_id", -1));
+  if (m.has("tokenizer.chat_template")) json["chat_template"] = m.string("tokenizer.chat_template");
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::vector<GgufEntry> gguf_vocabulary(const Tokenizer& tokenizer) {
+  const auto* const known = dynamic_cast<const SentencePieceTokenizer*>(&tokenizer);
+  if (!known || known->model().algorithm != SentencePieceModel::Algorithm::bpe ||
+      known->model().has_character_map || known->model().treat_whitespace_as_suffix) {
+    return {};
+  }
+  const SentencePieceModel& model = known->model();
+  std::vector<std::string> tokens;
+  std::vector<float> scores;
+  std::vector<int32_t> types;
+  for (const auto& piece : model.pieces) {
+    tokens.push_back(piece.text);
+    scores.push_back(piece.score);
+    types.push_back(static_cast<int32_t>(piece.type));
+  }
+  std::vector<GgufEntry> entries = {
+      {kModel, std::string("llama")},
+      {"tokenizer.ggml.tokens", tokens},
+      {"tokenizer.ggml.scores", scores},
+      {"tokenizer.ggml.token_type", types},
+      {"tokenizer.ggml.add_bos_token", tokenizer.adds_bos()},
+      {"tokenizer.ggml.add_space_prefix", model.add_dummy_prefix},
+      {"tokenizer.ggml.remove_extra_whitespaces", model.remove_extra_whitespaces}};
+  const std::pair<const char*, TokenId> ids[] = {{"unknown_token_id", tokenizer.unk_id()},
+                                                 {"bos_token_id", tokenizer.bos_id()},
+                                                 {"eos_token_id", tokenizer.eos_id()},
+                                                 {"padding_token_id", tokenizer.pad_id()}};
+  for (const auto& [key, id] : ids) {
+    if (id >= 0) entries.push_back({std::string("tokenizer.ggml.") + key, static_cast<uint32_t>(id)});
+  }
+  // A reader takes 1 for a BOS that is not named.
+  if (tokenizer.bos_id() < 0)
+    entries.push_back({"tokenizer.ggml.bos_token_id", static_cast<uint32_t>(kNone)});
+  return entries;
+}
+
+}  // namespace llmtool

@@ -1,0 +1,133 @@
+#include "llmtool/model/convert.h"
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <memory>
+
+#include "command.h"
+#include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
+#include "llmtool/io/files.h"
+#include "llmtool/model/transformer.h"
+#include "llmtool/text/gguf_vocabulary.h"
+#include "model_files.h"
+
+namespace llmtool {
+
+namespace {
+namespace fs = std::filesystem;
+
+struct ConvertFlags {
+  CommonFlags common;
+  std::string in, out, to, dtype, verify, tokenizer;
+};
+
+DType dtype_named(const std::string& name) {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0}) {
+    if (name == dtype_name(dtype)) return dtype;
+  }
+  throw UsageError(cat("--dtype: expected f32, f16, bf16, q8_0 or q4_0, found \"", name, "\""));
+}
+
+/// The tokenizer goes along: a folder's files as they are, else what can be made of it.
+void write_tokenizer(const ModelSource& source, const Tokenizer* tokenizer, const fs::path& folder) {
+  bool copied = false;
+  for (const char* name :
+       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja"}) {
+    const std::string text = text_beside(source, name);
+    if (text.empty()) continue;
+    write_file(folder / name, text);
+    copied = true;
+  }
+  if (!copied && tokenizer) tokenizer->save(folder);
+  if (!copied && !tokenizer) warn("the model has no tokenizer that can be read: none is written");
+}
+
+/// The logits of the text's first tokens, from a model's files.
+std::vector<float> logits_of(ThreadPool& pool, const fs::path& path, const std::vector<TokenId>& ids) {
+  const Transformer model = load_transformer(path);
+  const auto n = static_cast<int64_t>(ids.size()), V = model.config().vocab_size;
+  std::vector<float> logits(static_cast<size_t>(n * V));
+  const Tensor out(logits.data(), {n, V});
+  KvCache cache(model.config(), n);
+  Arena saved_size, scratch_size;
+  Exec dry{pool, saved_size, scratch_size, Rng()};
+  model.forward(dry, ids, cache, out);
+  Arena saved(saved_size.peak()), scratch(scratch_size.peak());
+  Exec exec{pool, saved, scratch, Rng()};
+  model.forward(exec, ids, cache, out);
+  return logits;
+}
+
+nlohmann::ordered_json verify(const ConvertFlags& flags, const ModelSource& source,
+                              const Tokenizer* tokenizer) {
+  if (!tokenizer)
+    throw UsageError("--verify: the model has no tokenizer that can be read; give a --tokenizer");
+  ThreadPool pool(flags.common.threads);
+  std::vector<TokenId> ids = tokenizer->encode(read_file(flags.verify));
+  if (tokenizer->adds_bos()) ids.insert(ids.begin(), tokenizer->bos_id());
+  ids.resize(std::min<size_t>({ids.size(), 256, static_cast<size_t>(source.config().context())}));
+  if (ids.empty()) throw UsageError(cat("--verify: ", flags.verify, ": expected text, found none"));
+  const std::vector<float> before = logits_of(pool, flags.in, ids), after = logits_of(pool, flags.out, ids);
+  const size_t V = before.size() / ids.size();
+  double most = 0;
+  int64_t same = 0;
+  for (size_t i = 0; i < before.size(); ++i) most = std::max<double>(most, std::abs(before[i] - after[i]));
+  for (size_t t = 0; t < ids.size(); ++t) {
+    const auto best = [&](const std::vector<float>& logits) {
+      const auto first = logits.begin() + static_cast<std::ptrdiff_t>(t * V);
+      return std::max_element(first, first + static_cast<std::ptrdiff_t>(V)) - first;
+    };
+    same += best(before) == best(after);
+  }
+  info(cat("verified on ", ids.size(), " tokens: greatest logit difference ", most,
+           ", the same likeliest token at ", same));
+  return {{"tokens", ids.size()}, {"greatest_logit_difference", most}, {"same_likeliest_token", same}};
+}
+
+int run_convert(const ConvertFlags& flags) {
+  set_quiet(flags.common.quiet);
+  const bool gguf = flags.to.empty() ? fs::path(flags.out).extension() == ".gguf" : flags.to == "gguf";
+  if (fs::exists(flags.out) && fs::equivalent(flags.in, flags.out))
+    throw UsageError(cat(flags.out, ": expected another place than the model that is read"));
+  const auto source = ModelSource::open(flags.in);
+  const DType dtype = flags.dtype.empty() ? usual_dtype(*source) : dtype_named(flags.dtype);
+  if (!gguf && dtype_block(dtype).elements != 1)
+    throw UsageError(cat("--dtype ", flags.dtype, ": a Hugging Face folder holds f32, f16 or bf16"));
+  const auto tokenizer = tokenizer_of(*source, flags.tokenizer);
+  const ConvertProgress progress = [&](int64_t done, int64_t all) {
+    show_progress(cat("tensor ", done, " of ", all));
+  };
+  if (gguf) {
+    const auto vocabulary = tokenizer ? gguf_vocabulary(*tokenizer) : std::vector<GgufEntry>();
+    if (vocabulary.empty()) warn("no tokenizer that GGUF can hold (SentencePiece BPE): the file has none");
+    convert_to_gguf(*source, flags.out, dtype, vocabulary, progress);
+  } else {
+    convert_to_folder(*source, flags.out, dtype, progress);
+    write_tokenizer(*source, tokenizer.get(), flags.out);
+  }
+  show_progress("");
+  info(cat("wrote ", flags.out, " (", gguf ? "GGUF" : "Hugging Face folder", ", ", dtype_name(dtype), ")"));
+  nlohmann::ordered_json report = {
+      {"output", flags.out}, {"format", gguf ? "gguf" : "hf"}, {"dtype", dtype_name(dtype)}};
+  if (!flags.verify.empty()) report["verify"] = verify(flags, *source, tokenizer.get());
+  if (flags.common.json) print_json(report);
+  return 0;
+}
+}  // namespace
+
+std::function<int()> convert_command(CLI::App& app) {
+  auto f = std::make_shared<ConvertFlags>();
+  app.add_option("IN", f->in, "Model: a folder, a .gguf, a llama2.c .bin")->required();
+  app.add_option("OUT", f->out, "Folder or .gguf file to write")->required();
+  app.add_option("--to", f->to, "hf or gguf (default: gguf where OUT ends with it)")
+      ->check(CLI::IsMember({"hf", "gguf"}));
+  app.add_option("--dtype", f->dtype, "f32, f16, bf16; q8_0, q4_0 in GGUF (default: the model's)");
+  app.add_option("--verify", f->verify, "Run both on this text and say the greatest logit difference");
+  app.add_option("--tokenizer", f->tokenizer, "Tokenizer (default: the model's)");
+  add_common_flags(app, f->common);
+  return [f] { return run_convert(*f); };
+}
+
+}  // namespace llmtool
