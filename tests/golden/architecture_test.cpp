@@ -4,9 +4,12 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
 
+#include "llmtool/core/error.h"
 #include "llmtool/io/safetensors.h"
 #include "llmtool/kernels/optimizer.h"
+#include "llmtool/model/convert.h"
 #include "llmtool/model/transformer.h"
 #include "llmtool/train/optimizer.h"
 #include "support.h"
@@ -198,6 +201,50 @@ TEST_P(Architecture, SavedModelIsReadBack) {
   const Tensor a = model.params().values(), b = again.params().values();
   ASSERT_EQ(a.size(), b.size());
   EXPECT_EQ(0, std::memcmp(a.data, b.data, a.bytes()));
+}
+
+TEST_P(Architecture, ConvertedFolderIsReadBack) {
+  test::TempFolder place;
+  const auto source = ModelSource::open(folder);
+  convert_to_folder(*source, place / "model", DType::f32, [](int64_t, int64_t) {});
+  const Transformer again = load_transformer(place / "model");
+  const Tensor a = model.params().values(), b = again.params().values();
+  ASSERT_EQ(a.size(), b.size());
+  EXPECT_EQ(0, std::memcmp(a.data, b.data, a.bytes()));
+}
+
+TEST_P(Architecture, GgufIsReadBackOrRefused) {
+  // What llama.cpp would run otherwise: its families know no such windows, scalings or layouts.
+  const std::map<std::string, std::string> refused = {
+      {"falcon_rw", "ALiBi"},    {"gemma2", "query_pre_attn_scalar"},
+      {"gemma3", "layer_types"}, {"llama_dynamic", "dynamic"},
+      {"llama_yarn", "yarn"},    {"qwen2", "sliding window"}};
+  test::TempFolder place;
+  const auto source = ModelSource::open(folder);
+  const auto convert = [&] {
+    convert_to_gguf(*source, place / "model.gguf", DType::f32, {}, [](int64_t, int64_t) {});
+  };
+  if (const auto it = refused.find(GetParam()); it != refused.end()) {
+    try {
+      convert();
+      FAIL() << "expected a refusal";
+    } catch (const UsageError& e) {
+      EXPECT_NE(std::string(e.what()).find(it->second), std::string::npos) << e.what();
+    }
+    return;
+  }
+  convert();
+  const Transformer again = load_transformer(place / "model.gguf");
+  const auto all = ids("input_ids");
+  const auto expected = floats("logits");
+  const int64_t V = model.config().vocab_size;
+  // Mistral's file says the window for the context, within which there is no difference.
+  const int64_t T = std::min(static_cast<int64_t>(all.size()) / rows() - 1, again.config().context());
+  KvCache cache(again.config(), T);
+  std::vector<float> logits(static_cast<size_t>(T * V));
+  again.forward(machine.exec, std::span(all).first(static_cast<size_t>(T)), cache,
+                Tensor(logits.data(), {T, V}));
+  EXPECT_LT(difference(logits.data(), {expected.begin(), expected.begin() + T * V}), 1e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, Architecture, ::testing::ValuesIn(golden_names()),

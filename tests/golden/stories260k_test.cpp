@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "llmtool/model/transformer.h"
+#include "llmtool/text/tokenizer.h"
 #include "support.h"
 
 namespace llmtool {
@@ -70,6 +71,32 @@ TEST(Stories260K, TokenLossesEqualTheReference) {
       ASSERT_NEAR(std::log(sum) - logits[i * 512 + ids[i + 1]], expected[3 * i + 2], 1e-4)
           << text << " " << i;
     }
+  }
+}
+
+TEST(Stories260K, EveryFormatHoldsTheSameModel) {
+  REQUIRE_REFERENCE(folder, "weights/stories260K");
+  Machine m;
+  const auto ids = numbers<int32_t>(folder / "expected/sample0.ids.txt");
+  const auto expected = floats(folder / "expected/sample0.logits.f32");
+  const auto n = static_cast<int64_t>(expected.size()) / 512;
+  for (const char* file : {"hf", "stories260K.gguf", "stories260K.bin"}) {
+    const Transformer model = load_transformer(folder / file);
+    KvCache cache(model.config(), n);
+    std::vector<float> logits(expected.size());
+    model.forward(m.exec, std::span(ids).first(static_cast<size_t>(n)), cache,
+                  Tensor(logits.data(), {n, 512}));
+    for (size_t i = 0; i < logits.size(); ++i) ASSERT_NEAR(logits[i], expected[i], 1e-4) << file << " " << i;
+  }
+}
+
+TEST(Stories260K, TheGgufFileHoldsTheSameTokenizer) {
+  REQUIRE_REFERENCE(folder, "weights/stories260K");
+  const auto theirs = load_tokenizer(folder / "hf"), ours = load_tokenizer(folder / "stories260K.gguf");
+  ASSERT_EQ(ours->vocab_size(), theirs->vocab_size());
+  for (const std::string text :
+       {"Once upon a time, there was a girl.", "  two  spaces", "\xC3\xA9t\xC3\xA9 \n\t42", ""}) {
+    EXPECT_EQ(ours->encode(text), theirs->encode(text)) << text;
   }
 }
 
