@@ -46,7 +46,7 @@ void write_tokenizer(const ModelSource& source, const Tokenizer* tokenizer, cons
 
 /// The logits of the text's first tokens, from a model's files.
 std::vector<float> logits_of(ThreadPool& pool, const fs::path& path, const std::vector<TokenId>& ids) {
-  const Transformer model = load_transformer(path);
+  const Transformer model(std::shared_ptr<const ModelSource>(ModelSource::open(path)));
   const auto n = static_cast<int64_t>(ids.size()), V = model.config().vocab_size;
   std::vector<float> logits(static_cast<size_t>(n * V));
   const Tensor out(logits.data(), {n, V});

@@ -124,10 +124,9 @@ int run_generate(GenerateFlags& flags) {
   }
   if (flags.model.empty()) throw UsageError("--model: expected a model folder or a run folder");
   ThreadPool pool(flags.common.threads);
-  const auto files = ModelSource::open(flags.model);
+  const std::shared_ptr<const ModelSource> files = ModelSource::open(flags.model);
   const auto tokenizer = tokenizer_of(*files, flags.tokenizer);
-  Transformer model(files->config());
-  load_weights(model, *files);
+  const Transformer model(files);
   settle_stops(config, model, tokenizer.get());
   if (!config.options.stop_strings.empty() && !tokenizer)
     throw UsageError("--stop: the model has no tokenizer");

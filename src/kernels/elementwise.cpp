@@ -4,6 +4,7 @@
 
 #include "kernels/parallel.h"
 #include "kernels/simd.h"
+#include "llmtool/kernels/convert.h"
 
 namespace llmtool {
 
@@ -78,14 +79,12 @@ void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, 
   if (exec.dry()) return;
   const int64_t C = y.cols();
   for_rows(exec, y.rows(), C, [&](int64_t row) {
-    const float* from = table.f32() + ids[row] * C;
     float* to = y.f32() + row * C;
-    if (!position_table) {
-      std::memcpy(to, from, C * sizeof(float));
-      return;
-    }
+    to_f32(static_cast<const std::byte*>(table.data) + dtype_bytes(table.dtype, ids[row] * C), table.dtype,
+           to, C);
+    if (!position_table) return;
     const float* place = position_table.f32() + positions[row] * C;
-    for (int64_t i = 0; i < C; ++i) to[i] = from[i] + place[i];
+    for (int64_t i = 0; i < C; ++i) to[i] += place[i];
   });
 }
 

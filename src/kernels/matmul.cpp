@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/simd.h"
+#include "llmtool/kernels/convert.h"
 
 namespace llmtool {
 
@@ -201,10 +202,42 @@ Ahead ahead_of(MatrixView b, int64_t width, int64_t k, int64_t j) {
 MatrixView offset(MatrixView m, int64_t row, int64_t col) {
   return {m.data + row * m.row_stride + col * m.col_stride, m.row_stride, m.col_stride};
 }
-}  // namespace
 
-void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,
-            Write write, const float* bias) {
+/// The right-hand side as a matrix that lies in memory.
+struct Dense {
+  MatrixView b;
+
+  int64_t step() const { return b.col_stride == 1 ? kPackCols * kNr : kNr; }
+  static constexpr int64_t kScratch = 0;  // floats
+  /// Packs columns [j, j + width) of the k steps from pc on.
+  void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float*) const {
+    pack_cols(offset(b, pc, 0), width, k, j, packed);
+  }
+  Ahead ahead(int64_t pc, int64_t k, int64_t j, int64_t width) const {
+    return ahead_of(offset(b, pc, 0), width, k, j);
+  }
+};
+
+/// The right-hand side as the transpose of a weight (N, K), unpacked to f32 on the way: kKc is whole blocks.
+struct Stored {
+  WeightView w;
+  int64_t K;
+
+  int64_t step() const { return kNr; }
+  static constexpr int64_t kScratch = kKc * kNr;
+  void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float* scratch) const {
+    for (int64_t i = 0; i < width; ++i) {
+      const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, (j + i) * K + pc);
+      to_f32(row, w.dtype, scratch + i * k, k);
+    }
+    pack_cols({scratch, 1, k}, width, k, 0, packed);
+  }
+  Ahead ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
+};
+
+template <class Right>
+void multiply(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, const Right& right, float* c,
+              int64_t ldc, Write write, const float* bias) {
   ArenaScope scope(exec.scratch);
   float* const packed_a = exec.scratch.floats(std::min(round_up(M, kMr), kMc) * std::min(K, kKc));
   if (exec.dry()) return;
@@ -224,26 +257,43 @@ void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, MatrixVie
       });
       const Operands o{
           packed_a, k, c + ic * ldc, ldc, write == Write::add || pc > 0, pc == 0 ? bias : nullptr};
-      const MatrixView b_rows = offset(b, pc, 0);
       exec.pool.run(row_tiles * groups, [&](int64_t task, int worker) {
-        auto* packed_b =
-            static_cast<float*>(exec.pool.scratch(worker, kKc * kNr * kPackCols * sizeof(float)));
+        auto* packed_b = static_cast<float*>(
+            exec.pool.scratch(worker, (kKc * kNr * kPackCols + Right::kScratch) * sizeof(float)));
+        float* const unpacked = packed_b + kKc * kNr * kPackCols;
         const int64_t i = task % row_tiles * tile_rows;
         const int64_t first = task / row_tiles * group * kNr, last = std::min(N, first + group * kNr);
-        const int64_t step = b.col_stride == 1 ? kPackCols * kNr : kNr;
+        const int64_t step = right.step();
         for (int64_t j = first; j < last; j += step) {
           const int64_t end = std::min(last, j + step);
-          pack_cols(b_rows, end - j, k, j, packed_b);
+          right.pack(pc, k, j, end - j, packed_b, unpacked);
           for (int64_t jr = j; jr < end; jr += kNr) {
             multiply_sliver(o, i, std::min(rows, i + tile_rows), packed_b + (jr - j) * k, jr,
                             std::min<int64_t>(kNr, end - jr),
                             jr + kNr >= end && end < last
-                                ? ahead_of(b_rows, std::min(last, end + step) - end, k, end)
+                                ? right.ahead(pc, k, end, std::min(last, end + step) - end)
                                 : Ahead{});
           }
         }
       });
     }
+  }
+}
+
+}  // namespace
+
+void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,
+            Write write, const float* bias) {
+  multiply(exec, M, N, K, a, Dense{b}, c, ldc, write, bias);
+}
+
+void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, const float* x, WeightView w, float* c, int64_t ldc,
+            const float* bias) {
+  const MatrixView a{x, K, 1};
+  if (w.dtype == DType::f32) {
+    multiply(exec, M, N, K, a, Dense{{static_cast<const float*>(w.data), 1, K}}, c, ldc, Write::set, bias);
+  } else {
+    multiply(exec, M, N, K, a, Stored{w, K}, c, ldc, Write::set, bias);
   }
 }
 
@@ -296,14 +346,20 @@ void dot_rows(const float* x, int64_t ldx, const float* w, int64_t K, float* y, 
 }
 }  // namespace
 
-void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y,
-            int64_t ldy, const float* bias) {
+void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, WeightView w, float* y, int64_t ldy,
+            const float* bias) {
   if (exec.dry()) return;
   const int64_t rows_of_w = std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(K, 1));
-  exec.pool.run(ceil_div(N, rows_of_w), [&](int64_t task, int) {
+  const bool stored = w.dtype != DType::f32;
+  exec.pool.run(ceil_div(N, rows_of_w), [&](int64_t task, int worker) {
+    auto* const row =
+        stored ? static_cast<float*>(exec.pool.scratch(worker, static_cast<size_t>(K) * sizeof(float)))
+               : nullptr;
     for (int64_t n = task * rows_of_w; n < std::min(N, (task + 1) * rows_of_w); ++n) {
       const float offset = bias ? bias[n] : 0.0f;
-      const float* wn = w + n * K;
+      const float* wn = stored ? row : static_cast<const float*>(w.data) + n * K;
+      if (stored)
+        to_f32(static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, n * K), w.dtype, row, K);
       for (int64_t r = 0; r < B; r += kVectorRows) {
         const float* xr = x + r * K;
         float* yr = y + r * ldy + n;

@@ -49,12 +49,11 @@ LossSums Transformer::Impl::head_loss(Exec& exec, Tensor hidden, std::span<const
   auto* const losses = static_cast<double*>(losses_block.data);
   final_norm.forward(exec, hidden, normed);
   report("final_norm", -1, normed);
-  const MatrixView weight{head->value.f32(), C, 1};
   for (int64_t first = 0; first < N; first += chunk) {
     const int64_t rows = std::min(chunk, N - first);
     const Tensor logits(logits_block.f32(), {rows, V});
     float* const n = normed.f32() + first * C;
-    matmul(exec, rows, V, C, {n, C, 1}, weight.transposed(), logits.f32(), V);
+    matmul(exec, rows, V, C, n, WeightView(head->value), logits.f32(), V);
     if (cap > 0) {
       softcap(exec, logits, cap);
       if (dhidden) copy_rows(exec, logits.f32(), V, capped.f32(), V, rows, V);
@@ -66,7 +65,8 @@ LossSums Transformer::Impl::head_loss(Exec& exec, Tensor hidden, std::span<const
     const MatrixView dlogits{logits.f32(), V, 1};
     if (head->grad)
       matmul(exec, V, C, rows, dlogits.transposed(), {n, C, 1}, head->grad.f32(), C, Write::add);
-    matmul(exec, rows, C, V, dlogits, weight, n, C);  // its input is no longer needed
+    matmul(exec, rows, C, V, dlogits, MatrixView{head->value.f32(), C, 1}, n,
+           C);  // its input is no longer needed
   }
   if (dhidden) {
     fill_zero(exec, dhidden);

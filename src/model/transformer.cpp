@@ -4,6 +4,7 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/kernels/elementwise.h"
+#include "llmtool/kernels/matmul.h"
 #include "model/transformer_impl.h"
 
 namespace llmtool {
@@ -98,7 +99,8 @@ Block Transformer::Impl::add_block(int64_t layer) {
   return block;
 }
 
-Transformer::Impl::Impl(ModelConfig c) : config((c.resolve(), std::move(c))), row(architecture(config)) {
+Transformer::Impl::Impl(ModelConfig c, std::shared_ptr<const ModelSource> files)
+    : config((c.resolve(), std::move(c))), row(architecture(config)), source(std::move(files)) {
   const WeightNames& n = row.names;
   embedding = store.add(cat(n.prefix, n.embedding, ".weight"), {config.vocab_size, config.hidden_size}, true);
   if (row.scaled_embedding) embedding_scale = std::sqrt(static_cast<float>(config.hidden_size));
@@ -112,7 +114,32 @@ Transformer::Impl::Impl(ModelConfig c) : config((c.resolve(), std::move(c))), ro
   head = config.tie_word_embeddings
              ? embedding
              : store.add(cat(n.head, ".weight"), {config.vocab_size, config.hidden_size}, true);
+  if (source) use_in_place();
   store.allocate();
+  if (source) read_the_rest();
+}
+
+/// Lets matrices lie where the file has them: those that only products and the embedding read, in their own
+/// order.
+void Transformer::Impl::use_in_place() {
+  for (Param& p : store.list()) {
+    const StoredParam stored = source->find(p);
+    const bool aligned = reinterpret_cast<uintptr_t>(stored.tensor.data) % sizeof(float) == 0;
+    if (p.value.shape.rank != 2 || &p == positions || stored.transpose || !stored.rows.empty() ||
+        stored.shift != 0 || !aligned || !(stored.tensor.shape == p.value.shape)) {
+      continue;
+    }
+    p.value = stored.tensor;
+    p.trainable = false;
+    p.mapped = true;
+  }
+}
+
+void Transformer::Impl::read_the_rest() {
+  for (Param& p : store.list()) {
+    if (!p.mapped) source->read(p, p.value.f32());
+  }
+  source->check_all_used(store);
 }
 
 Observer Transformer::Impl::layer_observer(int64_t layer) const {
@@ -167,17 +194,19 @@ void Transformer::Impl::logits_of(Exec& exec, Tensor hidden, Tensor logits, bool
   const Tensor n = exec.scratch.take({rows, C});
   final_norm.forward(exec, hidden, n);
   report("final_norm", -1, n);
-  const float* weight = head->value.f32();
+  const WeightView weight(head->value);
   if (few_rows) {
     matvec(exec, rows, V, C, n.f32(), weight, logits.f32(), V);
   } else {
-    matmul(exec, rows, V, C, {n.f32(), C, 1}, {weight, 1, C}, logits.f32(), V);
+    matmul(exec, rows, V, C, n.f32(), weight, logits.f32(), V);
   }
   if (config.final_logit_softcapping > 0)
     softcap(exec, logits, static_cast<float>(config.final_logit_softcapping));
 }
 
-Transformer::Transformer(ModelConfig config) : impl_(std::make_unique<Impl>(std::move(config))) {}
+Transformer::Transformer(ModelConfig config) : impl_(std::make_unique<Impl>(std::move(config), nullptr)) {}
+Transformer::Transformer(std::shared_ptr<const ModelSource> source)
+    : impl_(std::make_unique<Impl>(source->config(), source)) {}
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
 #include "llmtool/nn/block.h"
 #include "model/architecture.h"
@@ -12,7 +13,9 @@
 namespace llmtool {
 
 struct Transformer::Impl {
-  explicit Impl(ModelConfig c);
+  Impl(ModelConfig c, std::shared_ptr<const ModelSource> files);
+  void use_in_place();
+  void read_the_rest();
 
   /// Adds the parameters of a linear layer: weights first, so that they are neighbours in memory, then
   /// biases.
@@ -44,6 +47,7 @@ struct Transformer::Impl {
 
   ModelConfig config;
   const Architecture& row;
+  std::shared_ptr<const ModelSource> source;  // of weights that are used in place
   ParamStore store;
   Param* embedding = nullptr;
   Param* positions = nullptr;  // learned ones

@@ -12,7 +12,8 @@ void Linear::add(Param* weight, Param* bias) {
 
 size_t Linear::run_end(size_t first) const {
   const auto follows = [](const Tensor& a, const Tensor& b) {
-    return (!a && !b) || (a && b && a.f32() + a.size() == b.f32());
+    return (!a && !b) ||
+           (a && b && a.dtype == b.dtype && static_cast<const std::byte*>(a.data) + a.bytes() == b.data);
   };
   size_t end = first + 1;
   while (end < parts_.size()) {
@@ -30,13 +31,13 @@ void Linear::forward(Exec& exec, Tensor x, Tensor y, bool few_rows) const {
     end = run_end(i);
     const Part& part = parts_[i];
     const int64_t out = parts_[end - 1].offset + parts_[end - 1].out - part.offset;
-    const float* weight = part.weight->value.f32();
+    const WeightView weight(part.weight->value);
     const float* bias = part.bias ? part.bias->value.f32() : nullptr;
     float* to = y.f32() + part.offset;
     if (few_rows) {
       matvec(exec, x.rows(), out, in_, x.f32(), weight, to, out_, bias);
     } else {
-      matmul(exec, x.rows(), out, in_, {x.f32(), in_, 1}, {weight, 1, in_}, to, out_, Write::set, bias);
+      matmul(exec, x.rows(), out, in_, x.f32(), weight, to, out_, bias);
     }
   }
 }

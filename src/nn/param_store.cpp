@@ -33,7 +33,7 @@ Param* ParamStore::add(std::string name, Shape shape, bool decay, bool transpose
 
 void ParamStore::allocate() {
   std::tie(value_block_, values_) = lay_out(
-      params_, [](const Param&) { return true; }, &Param::value);
+      params_, [](const Param& p) { return !p.mapped; }, &Param::value);
 }
 
 void ParamStore::allocate_gradients() {

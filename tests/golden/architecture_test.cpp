@@ -213,6 +213,28 @@ TEST_P(Architecture, ConvertedFolderIsReadBack) {
   EXPECT_EQ(0, std::memcmp(a.data, b.data, a.bytes()));
 }
 
+TEST_P(Architecture, WeightsUsedInPlaceGiveTheSameBits) {
+  test::TempFolder place;
+  const std::shared_ptr<const ModelSource> given = ModelSource::open(folder);
+  convert_to_folder(*given, place / "half", DType::bf16, [](int64_t, int64_t) {});
+  for (const std::filesystem::path& path : {folder, place / "half"}) {
+    const Transformer copied = load_transformer(path);
+    const Transformer in_place{std::shared_ptr<const ModelSource>(ModelSource::open(path))};
+    const auto all = ids("input_ids");
+    const int64_t V = model.config().vocab_size, T = 10;
+    std::vector<float> results[2];
+    for (const Transformer* const m : {&copied, &in_place}) {
+      KvCache cache(m->config(), 16);
+      KvCache* const caches[] = {&cache};
+      std::vector<float>& logits = results[m == &in_place];
+      logits.resize(static_cast<size_t>((T + 1) * V));
+      m->forward(machine.exec, std::span(all).first(T), cache, Tensor(logits.data(), {T, V}));
+      m->decode(machine.exec, std::span(all).subspan(T, 1), caches, Tensor(logits.data() + T * V, {1, V}));
+    }
+    EXPECT_EQ(results[0], results[1]) << path;
+  }
+}
+
 TEST_P(Architecture, GgufIsReadBackOrRefused) {
   // What llama.cpp would run otherwise: its families know no such windows, scalings or layouts.
   const std::map<std::string, std::string> refused = {

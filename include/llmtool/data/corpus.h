@@ -23,9 +23,9 @@ struct CorpusOptions {
 /// What was read, and what was not as it should be.
 struct CorpusCounts {
   int64_t files = 0, documents = 0, bytes = 0, characters = 0;  // bytes and characters of text
-  int64_t invalid_bytes = 0;                    // not UTF-8: each became U+FFFD
-  int64_t nul_bytes = 0;                        // left out
-  int64_t skipped_files = 0;                    // in folders: of other kinds
+  int64_t invalid_bytes = 0;                                    // not UTF-8: each became U+FFFD
+  int64_t nul_bytes = 0;                                        // left out
+  int64_t skipped_files = 0;                                    // in folders: of other kinds
   std::string repairs() const;  // "3 bytes that are not UTF-8 replaced", "" where there were none
 };
 

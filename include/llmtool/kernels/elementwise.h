@@ -36,7 +36,8 @@ void softcap(Exec& exec, Tensor x, float cap);
 /// dx *= the derivative of softcap where its result was y.
 void softcap_backward(Exec& exec, Tensor y, float cap, Tensor dx);
 
-/// y (R, C) = table[ids] + positions_table[positions] (the second where it is not empty).
+/// The table may be of any storage type. y (R, C) = table[ids] + positions_table[positions] (the second where
+/// it is not empty).
 void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, const int32_t* positions,
            Tensor y);
 /// dtable[ids] += dy, dposition_table[positions] += dy (where not empty).

@@ -16,6 +16,18 @@ struct MatrixView {
 
 enum class Write { set, add };
 
+/// A weight (N, K) of any storage type; rows lie one after another.
+struct WeightView {
+  const void* data;
+  DType dtype;
+
+  WeightView(const Tensor& t) : data(t.data), dtype(t.dtype) {}
+};
+
+/// c (M, N; rows ldc apart) = x (M, K) w (N, K)^T [+ bias (N)]: the bits are those of w in f32.
+void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, const float* x, WeightView w, float* c, int64_t ldc,
+            const float* bias = nullptr);
+
 /// c (M, N; rows ldc apart) = a (M, K) b (K, N) [+ bias (N)], or += . The bits of an element depend on K and
 /// its own row and column alone, not on M, N or the number of threads.
 void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,
@@ -28,8 +40,8 @@ void matmul_tile(int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, fl
 int64_t matmul_tile_scratch(int64_t M, int64_t N, int64_t K);
 
 /// y (B, N; rows ldy apart) = x (B, K) w (N, K)^T [+ bias (N)] for few rows: reads w once, at the speed of
-/// memory. The bits of a row do not depend on B.
-void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, const float* w, float* y,
-            int64_t ldy, const float* bias = nullptr);
+/// memory. The bits of a row do not depend on B, and are those of w in f32.
+void matvec(Exec& exec, int64_t B, int64_t N, int64_t K, const float* x, WeightView w, float* y, int64_t ldy,
+            const float* bias = nullptr);
 
 }  // namespace llmtool

@@ -45,6 +45,9 @@ struct LossSums {
 class Transformer {
  public:
   explicit Transformer(ModelConfig config);  // weights allocated, not yet set
+  /// For generation alone: matrices stay where the files have them, in the type that they have there, and are
+  /// mapped, not copied, where no row needs another place; the rest is read.
+  explicit Transformer(std::shared_ptr<const ModelSource> source);
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 

@@ -15,6 +15,7 @@ struct Param {
   Tensor value;
   Tensor grad;  // empty until allocate_gradients(), and where trainable is false
   bool trainable = true;
+  bool mapped = false;                  // the value lies in a file, of any type, and is read only
   bool decay = true;                    // weight decay applies: matrices, not norms and biases
   bool transpose = false;               // files hold it as (cols, rows): GPT-2's Conv1D
   std::vector<int64_t> file_rows = {};  // row r is row file_rows[r] in files; empty: the same
@@ -25,7 +26,7 @@ struct Param {
 class ParamStore {
  public:
   Param* add(std::string name, Shape shape, bool decay, bool transpose = false);
-  void allocate();            // values, zeroed
+  void allocate();            // values that are not mapped, zeroed
   void allocate_gradients();  // of the trainable ones, zeroed
 
   std::deque<Param>& list() { return params_; }

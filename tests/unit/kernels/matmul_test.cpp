@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "llmtool/kernels/convert.h"
 #include "reference.h"
 
 namespace llmtool {
@@ -158,13 +159,38 @@ TEST(Matvec, EqualsTheSumsAndARowsBitsDoNotDependOnItsCompany) {
     for (int64_t B = 9; B >= 1; --B) {
       Machine m(static_cast<int>(B % 3 + 1));
       std::vector<float> y(static_cast<size_t>(9 * ldy), 7);
-      matvec(m.exec, B, N, K, xs.data(), ws.data(), y.data(), ldy, bias.data());
+      matvec(m.exec, B, N, K, xs.data(), Tensor(ws.data(), {N, K}), y.data(), ldy, bias.data());
       if (B == 9) {
         whole = y;
         expect_product(x, w, y, ldy, 0, bias);
       }
       EXPECT_EQ(0, std::memcmp(y.data(), whole.data(), static_cast<size_t>((B - 1) * ldy + N) * 4)) << B;
       EXPECT_EQ(y[static_cast<size_t>(N)], 7);
+    }
+  }
+}
+
+TEST(StoredWeights, GiveTheBitsOfTheirValuesInF32) {
+  Machine m;
+  // Several blocks of the sum, rims of columns and rows; whole blocks of 32 or of 256.
+  for (const auto& [dtype, K] :
+       {std::pair(DType::bf16, int64_t{900}), {DType::f16, 33}, {DType::q8_0, 800}, {DType::q4_0, 96}}) {
+    const int64_t M = 20, N = 45;
+    const auto x = normal(static_cast<size_t>(M * K), 1), w = normal(static_cast<size_t>(N * K), 2),
+               bias = normal(static_cast<size_t>(N), 3);
+    std::vector<std::byte> stored(dtype_bytes(dtype, N * K));
+    from_f32(w.data(), stored.data(), dtype, N * K);
+    std::vector<float> values(w.size());
+    to_f32(stored.data(), dtype, values.data(), N * K);
+    const Tensor in_file(stored.data(), dtype, {N, K}), in_f32(values.data(), {N, K});
+    for (const int64_t rows : {int64_t{1}, int64_t{3}, M}) {
+      std::vector<float> a(static_cast<size_t>(rows * N)), b(a.size());
+      matmul(m.exec, rows, N, K, x.data(), in_file, a.data(), N, bias.data());
+      matmul(m.exec, rows, N, K, x.data(), in_f32, b.data(), N, bias.data());
+      EXPECT_EQ(a, b) << dtype_name(dtype) << " " << rows;
+      matvec(m.exec, rows, N, K, x.data(), in_file, a.data(), N, bias.data());
+      matvec(m.exec, rows, N, K, x.data(), in_f32, b.data(), N, bias.data());
+      EXPECT_EQ(a, b) << dtype_name(dtype) << " " << rows;
     }
   }
 }
