@@ -73,7 +73,7 @@ void settle_stops(GenerateConfig& config, const Transformer& model, const Tokeni
 }
 
 /// Answers as plain text: each followed by a line break; streamed on a terminal.
-int run_plain(Generator& generator, const Generator::Source& source, const GenerationOptions& options) {
+int run_plain(Generator& generator, const Prompts& prompts, const GenerationOptions& options) {
   const bool live = ::isatty(STDOUT_FILENO) != 0;
   struct ReaderGone {};
   const auto out = [](const std::string& text) {
@@ -87,29 +87,33 @@ int run_plain(Generator& generator, const Generator::Source& source, const Gener
       opened = true;
     };
     generator.run(
-        source,
+        prompts.source,
         [&](const GenerationResult& r) {
           if (options.echo) out(r.prompt);
           if (!opened || options.echo) out(r.text);
           out("\n");
           opened = false;
         },
-        live ? stream : Generator::Stream{});
+        live ? stream : Generator::Stream{}, prompts.ready);
   } catch (const ReaderGone&) {
     return 0;
   }
   return 0;
 }
 
-int run_json(Generator& generator, const Generator::Source& source, const GenerationOptions& options,
+int run_json(Generator& generator, const Prompts& prompts, const GenerationOptions& options,
              const Tokenizer* tokenizer) {
   struct ReaderGone {};
   try {
-    generator.run(source, [&](const GenerationResult& r) {
-      const std::string line = result_row(r, options, tokenizer)
-                                   .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-      if (!write_out(line + "\n")) throw ReaderGone();
-    });
+    generator.run(
+        prompts.source,
+        [&](const GenerationResult& r) {
+          const std::string line =
+              result_row(r, options, tokenizer)
+                  .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+          if (!write_out(line + "\n")) throw ReaderGone();
+        },
+        {}, prompts.ready);
   } catch (const ReaderGone&) {
     return 0;
   }
@@ -131,11 +135,13 @@ int run_generate(GenerateFlags& flags) {
   if (!config.options.stop_strings.empty() && !tokenizer)
     throw UsageError("--stop: the model has no tokenizer");
   if (flags.common.json) config.options.logprobs = std::max<int64_t>(0, config.options.logprobs);
-  const Generator::Source source = open_prompts(flags.prompts, tokenizer.get());
+  const Prompts prompts = open_prompts(flags.prompts, tokenizer.get());
   Generator generator(model, tokenizer.get(), pool, config.options);
-  if (flags.common.json) return run_json(generator, source, config.options, tokenizer.get());
-  if (!tokenizer) throw UsageError("the model has no tokenizer: --json prints ids");
-  return run_plain(generator, source, config.options);
+  if (flags.common.json) return run_json(generator, prompts, config.options, tokenizer.get());
+  if (!tokenizer)
+    throw UsageError(
+        "the model has no tokenizer.model that can be read: --json prints ids, or give a --tokenizer");
+  return run_plain(generator, prompts, config.options);
 }
 
 /// A flag that sets a key of the config.

@@ -1,5 +1,8 @@
 #include "generate_io.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -25,10 +28,20 @@ class PromptReader {
  public:
   PromptReader(const PromptOptions& options, const Tokenizer* tokenizer)
       : options_(options), tokenizer_(tokenizer) {
-    if (options.file.empty() || options.file == "-") return;
+    if (options.file.empty() || options.file == "-") {
+      std::ios::sync_with_stdio(false);  // so that in_avail() knows what is read already
+      return;
+    }
     file_.open(options.file, std::ios::binary);
     if (!file_) throw UsageError(cat(options.file, ": cannot be opened"));
     origin_ = options.file;
+  }
+
+  /// Whether next() need not wait for somebody who is still writing.
+  bool ready() const {
+    if (file_.is_open() || std::cin.rdbuf()->in_avail() != 0) return true;
+    pollfd in{STDIN_FILENO, POLLIN, 0};
+    return ::poll(&in, 1, 0) != 0;
   }
 
   bool next(GenerationRequest& request) {
@@ -77,17 +90,20 @@ class PromptReader {
 };
 }  // namespace
 
-Generator::Source open_prompts(const PromptOptions& options, const Tokenizer* tokenizer) {
+Prompts open_prompts(const PromptOptions& options, const Tokenizer* tokenizer) {
   if (options.prompts.empty()) {
     auto reader = std::make_shared<PromptReader>(options, tokenizer);
-    return [reader](GenerationRequest& request) { return reader->next(request); };
+    return {[reader](GenerationRequest& request) { return reader->next(request); },
+            [reader] { return reader->ready(); }};
   }
-  return [prompts = options.prompts, tokenizer, next = size_t{0}](GenerationRequest& request) mutable {
-    if (next == prompts.size()) return false;
-    request = {prompts[next], encode_prompt(tokenizer, prompts[next], cat("prompt ", next + 1))};
-    ++next;
-    return true;
-  };
+  if (!options.file.empty()) throw UsageError("--prompt-file: expected no prompts beside it, found some");
+  return {[prompts = options.prompts, tokenizer, next = size_t{0}](GenerationRequest& request) mutable {
+            if (next == prompts.size()) return false;
+            request = {prompts[next], encode_prompt(tokenizer, prompts[next], cat("prompt ", next + 1))};
+            ++next;
+            return true;
+          },
+          {}};
 }
 
 nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOptions& options,

@@ -17,8 +17,13 @@ struct PromptOptions {
   bool nul_separated = false;        // prompts end with NUL, not with a line break
 };
 
+struct Prompts {
+  Generator::Source source;
+  Generator::Ready ready;  // false while a live standard input has no more
+};
+
 /// Hands out the prompts one by one, encoded. Rows may carry prompt_ids, used as they are.
-Generator::Source open_prompts(const PromptOptions& options, const Tokenizer* tokenizer);
+Prompts open_prompts(const PromptOptions& options, const Tokenizer* tokenizer);
 
 /// The row of --json.
 nlohmann::ordered_json result_row(const GenerationResult& result, const GenerationOptions& options,

@@ -82,6 +82,8 @@ int train(const TokenizeFlags& flags) {
   say_repairs(counts);
   if (result.split_lines) info(cat(result.split_lines, " lines longer than 4096 bytes were split"));
   const fs::path model = fs::path(flags.output) / "tokenizer.model";
+  for (const char* stale : {"tokenizer.json", "tokenizer_config.json"})
+    fs::remove(fs::path(flags.output) / stale);
   write_file(model, result.model);
   load_tokenizer(model)->save(flags.output);
   if (config.training.vocab_size && result.vocab_size != config.training.vocab_size) {
@@ -111,7 +113,7 @@ int encode(const TokenizeFlags& flags) {
     counts = print_ids(pool, *tokenizer, config.corpus, flags.common.json);
   } else {
     fs::path path = flags.output;
-    if (fs::is_directory(path)) path /= "tokens.bin";
+    if (fs::is_directory(path) || !path.has_filename()) path /= "tokens.bin";
     if (path.has_parent_path()) fs::create_directories(path.parent_path());
     TokenShardWriter shard(path, *tokenizer);
     const TokenId eos = tokenizer->eos_id();

@@ -75,6 +75,7 @@ class IdLines {
 
  private:
   void push(TokenId id) {
+    tokenizer_.piece(id);  // throws where there is none
     if (!open_ && !json_ && texts_ > 0) std::cout << '\n';
     open_ = true;
     out(decoder_.push(id));
@@ -138,7 +139,8 @@ void print_text(const Tokenizer& tokenizer, const CorpusOptions& corpus, bool js
     std::istream& in = input == "-" ? std::cin : file;
     const std::string origin = input == "-" ? "standard input" : input;
     IdLines lines(tokenizer, json, origin);
-    if (corpus.format == "jsonl" || (corpus.format == "auto" && input.ends_with(".jsonl"))) {
+    const bool looks_like_rows = corpus.format == "auto" && in.peek() == '{';
+    if (corpus.format == "jsonl" || looks_like_rows) {
       print_rows(in, origin, lines);
       continue;
     }

@@ -4,8 +4,9 @@
 
 namespace llmtool {
 
-AnswerText::AnswerText(const Tokenizer* tokenizer, const std::vector<std::string>& stops) : stops_(stops) {
-  if (tokenizer) decoder_.emplace(*tokenizer);
+AnswerText::AnswerText(const Tokenizer* tokenizer, const std::vector<std::string>& stops, bool continues)
+    : stops_(stops) {
+  if (tokenizer) decoder_.emplace(*tokenizer, !continues);
 }
 
 std::string AnswerText::push(TokenId id) { return decoder_ ? release(decoder_->push(id), false) : ""; }

@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cmath>
 #include <deque>
+#include <exception>
 #include <map>
+#include <utility>
 
 #include "llmtool/core/error.h"
 
@@ -39,7 +41,8 @@ struct Slot {
   double began = 0;
   bool done = false;
 
-  Slot(const Tokenizer* tokenizer, const std::vector<std::string>& stops) : text(tokenizer, stops) {}
+  Slot(const Tokenizer* tokenizer, const std::vector<std::string>& stops, bool continues)
+      : text(tokenizer, stops, continues) {}
 };
 }  // namespace
 
@@ -73,7 +76,8 @@ struct Generator::Impl {
   void read_echoed(Prefix& prefix);
   std::unique_ptr<Slot> begin(Prefix& prefix);
   void take_token(Slot& slot, std::span<const float> logits);
-  void fill(const Source& source);
+  void fill(const Source& source, const Ready& ready);
+  void take_prompts(const Source& source, const Ready& ready);
   void decode();
   void deliver(const Sink& sink, const Stream& stream);
 
@@ -87,7 +91,8 @@ struct Generator::Impl {
   std::unique_ptr<Prefix> prefix;           // whose answers are being begun
   int64_t prompts = 0;
   bool exhausted = false;
-  size_t streamed = 0;  // bytes of the first slot's text that were streamed
+  std::exception_ptr failure;  // of a prompt: no more are taken
+  size_t streamed = 0;         // bytes of the first slot's text that were streamed
 };
 
 void Generator::Impl::read_echoed(Prefix& prefix) {
@@ -112,15 +117,17 @@ std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, 
   auto p = std::make_unique<Prefix>();
   p->index = index;
   auto& ids = request.ids;
-  const int64_t room = std::max<int64_t>(1, context - (options.truncate_left ? options.max_new_tokens : 0));
-  if (ids.empty())
-    throw UsageError(cat("prompt ", index, ": expected at least one token (the vocabulary has no BOS)"));
-  if (static_cast<int64_t>(ids.size()) > context && !options.truncate_left) {
-    throw Error(cat("prompt ", index, ": ", ids.size(), " tokens do not fit the model's context of ", context,
-                    "; --truncate left drops the beginning"));
+  const auto length_given = static_cast<int64_t>(ids.size());
+  if (ids.empty()) throw UsageError(cat("prompt ", index + 1, ": expected at least one token, found none"));
+  if (length_given > context && !options.truncate_left) {
+    throw Error(cat("prompt ", index + 1, ": ", ids.size(), " tokens do not fit the model's context of ",
+                    context, "; --truncate left drops the beginning"));
   }
-  if (options.truncate_left && static_cast<int64_t>(ids.size()) > room)
-    ids.erase(ids.begin(), ids.end() - room);
+  if (length_given > context) {  // half of the context stays for the prompt, BOS in front
+    const int64_t room = context - std::min(options.max_new_tokens, context / 2);
+    const bool has_bos = tokenizer && tokenizer->bos_id() >= 0 && ids[0] == tokenizer->bos_id() && room > 1;
+    ids.erase(ids.begin() + has_bos, ids.end() - (room - has_bos));
+  }
   p->request = std::move(request);
   const double start = now();
   const int64_t length = static_cast<int64_t>(p->request.ids.size());
@@ -136,7 +143,11 @@ std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, 
 }
 
 std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
-  auto slot = std::make_unique<Slot>(tokenizer, options.stop_strings);
+  const auto& prompt = p.request.ids;
+  const bool has_text = tokenizer && std::any_of(prompt.begin(), prompt.end(), [&](TokenId id) {
+                          return id >= tokenizer->vocab_size() || !tokenizer->is_special(id);
+                        });
+  auto slot = std::make_unique<Slot>(tokenizer, options.stop_strings, has_text);
   GenerationResult& r = slot->result;
   r.index = p.index;
   r.sample = p.samples_begun++;
@@ -198,7 +209,17 @@ void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
   if (full || static_cast<int64_t>(r.ids.size()) >= options.max_new_tokens) end("length");
 }
 
-void Generator::Impl::fill(const Source& source) {
+void Generator::Impl::fill(const Source& source, const Ready& ready) {
+  try {
+    take_prompts(source, ready);
+  } catch (...) {
+    failure = std::current_exception();
+    exhausted = true;
+    prefix.reset();
+  }
+}
+
+void Generator::Impl::take_prompts(const Source& source, const Ready& ready) {
   const auto active = [&] {
     return std::count_if(slots.begin(), slots.end(), [](const auto& s) { return !s->done; });
   };
@@ -206,6 +227,7 @@ void Generator::Impl::fill(const Source& source) {
   while (active() < options.batch_size && static_cast<int64_t>(slots.size()) < 64 * options.batch_size) {
     if (!prefix) {
       GenerationRequest request;
+      if (!exhausted && !slots.empty() && ready && !ready()) return;
       if (exhausted || !source(request)) {
         exhausted = true;
         return;
@@ -255,15 +277,16 @@ Generator::Generator(const Transformer& model, const Tokenizer* tokenizer, Threa
     : impl_(std::make_unique<Impl>(model, tokenizer, pool, std::move(options))) {}
 Generator::~Generator() = default;
 
-void Generator::run(const Source& source, const Sink& sink, const Stream& stream) {
+void Generator::run(const Source& source, const Sink& sink, const Stream& stream, const Ready& ready) {
   Impl& g = *impl_;
   while (true) {
-    g.fill(source);
+    g.fill(source, ready);
     g.deliver(sink, stream);
-    if (g.slots.empty() && !g.prefix && g.exhausted) return;
+    if (g.slots.empty() && !g.prefix && g.exhausted) break;
     g.decode();
     g.deliver(sink, stream);
   }
+  if (g.failure) std::rethrow_exception(std::exchange(g.failure, nullptr));
 }
 
 }  // namespace llmtool

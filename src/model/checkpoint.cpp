@@ -1,8 +1,10 @@
 // Model folders: reading and writing weights under the family's names.
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
 #include "llmtool/io/files.h"
 #include "llmtool/io/safetensors.h"
 #include "llmtool/model/model_source.h"
@@ -15,9 +17,32 @@ namespace {
 namespace fs = std::filesystem;
 }  // namespace
 
+namespace {
+/// The model of a run's newest whole checkpoint; empty where there is none.
+fs::path newest_checkpoint(const fs::path& run) {
+  std::map<int64_t, fs::path> steps;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints", none)) {
+    const std::string name = entry.path().filename().string();
+    const bool numbered = name.starts_with("step-") && name.size() < 20 &&
+                          name.find_first_not_of("0123456789", 5) == std::string::npos && name.size() > 5;
+    if (numbered) steps[std::stoll(name.substr(5))] = entry.path();
+  }
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    if (fs::exists(step->second / "model" / "config.json") && verify_manifest(step->second).empty())
+      return step->second / "model";
+  }
+  return {};
+}
+}  // namespace
+
 fs::path find_model_folder(const fs::path& path) {
   for (const fs::path& folder : {path, path / "model"}) {
     if (fs::exists(folder / "config.json")) return folder;
+  }
+  if (const fs::path folder = newest_checkpoint(path); !folder.empty()) {
+    info(cat("the run has not ended: using ", folder.parent_path().string()));
+    return folder;
   }
   throw UsageError(cat(path.string(),
                        ": expected a model folder (with config.json) or a run folder (with model/)",

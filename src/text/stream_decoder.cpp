@@ -18,6 +18,7 @@ std::string StreamDecoder::take_characters(bool last) {
 }
 
 std::string StreamDecoder::push(TokenId id) {
+  if (id >= tokenizer_->vocab_size()) return take_characters(true);
   std::string text;
   if (tokenizer_->is_byte(id)) {
     bytes_ += tokenizer_->surface(id, at_start_);
@@ -34,6 +35,7 @@ std::string StreamDecoder::push(TokenId id) {
 std::string StreamDecoder::finish() { return take_characters(true); }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids) const {
+  for (const TokenId id : ids) piece(id);  // throws where there is none
   StreamDecoder decoder(*this);
   std::string text;
   for (const TokenId id : ids) text += decoder.push(id);

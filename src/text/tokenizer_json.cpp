@@ -86,7 +86,7 @@ Json added_tokens(const SentencePieceModel& model) {
                     {"single_word", false},
                     {"lstrip", false},
                     {"rstrip", false},
-                    {"normalized", false},
+                    {"normalized", piece.text.find(kSpace) != std::string::npos},
                     {"special", special}});
   }
   return list;

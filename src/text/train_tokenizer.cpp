@@ -96,6 +96,13 @@ class Sample : public sentencepiece::SentenceIterator {
   size_t at_ = 0;
 };
 
+/// Pieces have U+2581 where the text has a space.
+std::string with_space_signs(const std::string& text) {
+  std::string signs;
+  for (const char c : text) signs += c == ' ' ? "\xE2\x96\x81" : std::string(1, c);
+  return signs;
+}
+
 /// A list in the comma-separated form that the trainer's flags take.
 std::string comma_separated(const std::vector<std::string>& items) {
   std::string list;
@@ -132,7 +139,7 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
   const bool subwords = s.model_type == "unigram" || s.model_type == "bpe";
   const bool bytes = subwords && s.byte_fallback;
   std::vector<std::string> symbols = {"\n"};
-  symbols.insert(symbols.end(), s.user_symbols.begin(), s.user_symbols.end());
+  for (const std::string& symbol : s.user_symbols) symbols.push_back(with_space_signs(symbol));
   if (bytes && s.vocab_size < 256 + 2 + static_cast<int64_t>(symbols.size()) + 8) {
     throw UsageError(cat("vocab_size: expected at least ", 266 + symbols.size(),
                          " with byte_fallback (256 of them are "

@@ -17,16 +17,50 @@ CorpusOptions corpus_of(const DataConfig& data, std::vector<std::string> inputs)
   return {std::move(inputs), data.field, data.input_format, data.strict};
 }
 
-std::shared_ptr<const Tokenizer> find_or_train_tokenizer(const PretrainConfig& config, const fs::path& work) {
-  if (!config.tokenizer.path.empty()) return load_tokenizer(config.tokenizer.path);
-  if (const std::string& from = config.training.init_from; !from.empty()) {
-    return fs::path(from).extension() == ".bin" ? nullptr : load_tokenizer(from);
+/// Names, sizes and times of the files behind a source.
+std::string files_of(const DataConfig& data, const std::string& path) {
+  CorpusCounts counts;
+  std::string text;
+  for (const std::string& file : list_inputs(corpus_of(data, {path}), counts)) {
+    text +=
+        cat("\n", file, " ", fs::file_size(file), " ", fs::last_write_time(file).time_since_epoch().count());
   }
-  const fs::path folder = work / "tokenizer";
-  if (fs::exists(folder / "tokenizer.model")) return load_tokenizer(folder);
+  return text;
+}
+
+/// What a tokenizer that is trained here depends on.
+std::string tokenizer_identity(const PretrainConfig& config, const std::vector<std::string>& texts) {
+  const TokenizerTraining& t = config.tokenizer.training;
+  std::string text =
+      cat(t.model_type, " ", t.vocab_size, " ", t.character_coverage, " ", t.byte_fallback, " ", t.max_lines,
+          " ", config.training.seed, " ", config.data.field, " ", config.data.input_format);
+  for (const std::string& symbol : t.user_symbols) text += cat(" ", symbol.size(), " ", symbol);
+  for (const std::string& path : texts) text += files_of(config.data, path);
+  return text + "\n";
+}
+
+std::shared_ptr<const Tokenizer> find_or_train_tokenizer(const PretrainConfig& config, const fs::path& work) {
   std::vector<std::string> texts;
   for (const DataSource& source : config.data.train) {
     if (!TokenShard::looks_like_one(source.path)) texts.push_back(source.path);
+  }
+  if (!config.tokenizer.path.empty()) return load_tokenizer(config.tokenizer.path);
+  if (const std::string& from = config.training.init_from; !from.empty()) {
+    const bool has_none = fs::path(from).extension() == ".bin" ||
+                          (fs::is_directory(from) && !fs::exists(fs::path(from) / "tokenizer.model") &&
+                           !fs::exists(fs::path(from) / "model" / "tokenizer.model"));
+    return has_none && texts.empty() ? nullptr : load_tokenizer(from);
+  }
+  const fs::path folder = work / "tokenizer";
+  const std::string identity = texts.empty() ? "" : tokenizer_identity(config, texts);
+  if (fs::exists(folder / "tokenizer.model")) {
+    // One that was put there, or that a run has begun with, stays; ours goes with the settings and texts it
+    // came from.
+    const fs::path made_from = folder / "trained_from";
+    const bool begun = fs::exists(work / "checkpoints") && !fs::is_empty(work / "checkpoints");
+    if (begun || !fs::exists(made_from) || read_file(made_from) == identity) return load_tokenizer(folder);
+    info("the tokenizer here was trained from other settings or texts");
+    fs::remove_all(folder);
   }
   if (texts.empty()) return nullptr;
   info("training a tokenizer on the training text");
@@ -38,18 +72,15 @@ std::shared_ptr<const Tokenizer> find_or_train_tokenizer(const PretrainConfig& c
   write_file(folder / "tokenizer.model", result.model);
   const auto tokenizer = load_tokenizer(folder);
   tokenizer->save(folder);
+  write_file(folder / "trained_from", identity);
   info(cat("tokenizer of ", tokenizer->vocab_size(), " pieces: ", folder.string()));
   return tokenizer;
 }
 
 /// A name that changes with the files behind a source, the tokenizer, and how they are read.
 std::string cache_name(const DataConfig& data, const std::string& path, const Tokenizer& tokenizer) {
-  CorpusCounts counts;
-  std::string identity = cat(hex(tokenizer.hash()), " ", data.field, " ", data.input_format);
-  for (const std::string& file : list_inputs(corpus_of(data, {path}), counts)) {
-    identity +=
-        cat("\n", file, " ", fs::file_size(file), " ", fs::last_write_time(file).time_since_epoch().count());
-  }
+  const std::string identity =
+      cat(hex(tokenizer.hash()), " ", data.field, " ", data.input_format, files_of(data, path));
   return hex(hash64(std::as_bytes(std::span(identity)))) + ".bin";
 }
 
@@ -126,13 +157,20 @@ class Preparation {
     CorpusCounts counts;
     std::vector<std::string> files = {path};
     if (!fs::exists(path)) files = list_inputs(corpus_of(config_.data, {path}), counts);
-    const bool ready =
-        std::all_of(files.begin(), files.end(), [](const auto& f) { return TokenShard::looks_like_one(f); });
-    if (ready) {
-      for (const std::string& file : files) shards.push_back(std::make_shared<TokenShard>(file));
+    const auto encode = [&](const std::string& text) {
+      if (!data_.tokenizer) throw UsageError(cat(text, ": text needs a tokenizer (tokenizer.path)"));
+      shards.push_back(encode_source(pool_, config_.data, text, *data_.tokenizer, work_));
+    };
+    if (std::none_of(files.begin(), files.end(), TokenShard::looks_like_one)) {
+      encode(path);
     } else {
-      if (!data_.tokenizer) throw UsageError(cat(path, ": text needs a tokenizer (tokenizer.path)"));
-      shards.push_back(encode_source(pool_, config_.data, path, *data_.tokenizer, work_));
+      for (const std::string& file : files) {
+        if (TokenShard::looks_like_one(file)) {
+          shards.push_back(std::make_shared<TokenShard>(file));
+        } else {
+          encode(file);
+        }
+      }
     }
     for (const auto& shard : shards) check(*shard);
     return shards;

@@ -81,12 +81,17 @@ void PretrainRun::train_one_step() {
   const double seconds = std::max(1e-9, elapsed() - began);
   const double speed = static_cast<double>(step_tokens()) / seconds;
   speed_ = speed_ == 0 ? speed : 0.9 * speed_ + 0.1 * speed;
-  folder_.append_metrics({{"step", state_.step},
-                          {"loss", loss_},
-                          {"learning_rate", rate},
-                          {"grad_norm", norm},
-                          {"tokens_per_second", speed},
-                          {"seconds", elapsed()}});
+  try {
+    folder_.append_metrics({{"step", state_.step},
+                            {"loss", loss_},
+                            {"learning_rate", rate},
+                            {"grad_norm", norm},
+                            {"tokens_per_second", speed},
+                            {"seconds", elapsed()}});
+  } catch (const Error&) {
+    save();  // a full disk may still have had room for it
+    throw;
+  }
   show_state(loss_, speed_);
 }
 
@@ -117,6 +122,11 @@ void PretrainRun::evaluate() {
     }
   }
   val_loss_ = sums.loss / static_cast<double>(sums.count);
+  if (!std::isfinite(val_loss_)) {
+    throw Error(cat("step ", state_.step, ": the validation loss is ", val_loss_,
+                    ". Last good checkpoint: ", saved_path_.empty() ? "none" : saved_path_.string(),
+                    ". Try a lower training.learning_rate"));
+  }
   nlohmann::ordered_json row = {
       {"step", state_.step}, {"val_loss", val_loss_}, {"val_perplexity", std::exp(val_loss_)}};
   row["val_bits_per_byte"] =
@@ -173,13 +183,13 @@ void PretrainRun::after_step() {
   const int64_t steps = config_.training.schedule.max_steps;
   const auto due = [&](int64_t every) { return every > 0 && state_.step % every == 0; };
   const bool last = state_.step == steps;
-  if (due(config_.evaluation.steps) || last) {
-    evaluate();
-    write_samples();
-    update_report();
-  }
+  const bool evaluates = due(config_.evaluation.steps) || last;
+  if (evaluates) evaluate();
   const bool asked = signals_.take_save() || signals_.stop() != 0;
   if (due(config_.training.save_steps) || last || asked || out_of_patience()) save();
+  if (!evaluates) return;
+  write_samples();
+  update_report();
 }
 
 void PretrainRun::finish(PretrainOutcome& outcome) {

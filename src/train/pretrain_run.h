@@ -30,6 +30,7 @@ class PretrainRun {
   };
 
   // Before step 0 (pretrain_setup.cpp).
+  void check_config() const;
   void open_model();
   void check_data() const;
   MemoryPlan measure(const TrainingConfig& training, size_t* saved, size_t* scratch);

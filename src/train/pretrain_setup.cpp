@@ -5,6 +5,7 @@
 #include "llmtool/core/version.h"
 #include "llmtool/infer/generator.h"
 #include "llmtool/io/json.h"
+#include "llmtool/model/model_source.h"
 #include "train/pretrain_run.h"
 
 namespace llmtool {
@@ -40,12 +41,24 @@ PretrainRun::PretrainRun(ThreadPool& pool, const PretrainConfig& config, const P
     throw UsageError(cat(options.output.string(),
                          ": holds a run already; --resume continues it, or take another --output"));
   }
+  check_config();  // before the data, which may take long
   data_ = prepare_data(pool, config_, folder_.path());
   open_model();
   config_.check();
   check_data();
   plan_memory();
   say_plan();
+}
+
+void PretrainRun::check_config() const {
+  PretrainConfig trial = config_;
+  if (!trial.training.init_from.empty()) {
+    trial.model = ModelSource::open(trial.training.init_from)->config();
+  } else {
+    if (trial.model.vocab_size == 0) trial.model.vocab_size = 1;  // the tokenizer's, to come
+    trial.model.resolve();
+  }
+  trial.check();
 }
 
 void PretrainRun::open_model() {

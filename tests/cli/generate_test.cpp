@@ -1,5 +1,9 @@
 // generate: from prompts to answers.
 
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -258,6 +262,57 @@ TEST_F(Generate, MistakesAreNamed) {
   const RunResult torn = generate({"x"});
   EXPECT_EQ(torn.code, 1);
   EXPECT_SAYS(torn.err, "model.safetensors");
+}
+
+TEST_F(Generate, ABadPromptComesAfterTheAnswersToThoseBeforeIt) {
+  const RunResult r =
+      generate({"--json", "--input-format", "jsonl", "-n", "3"},
+               "{\"prompt\": \"the cat\"}\n{\"prompt\": \"a dog\"}\n{\"prompt_ids\": [99999]}\n");
+  EXPECT_EQ(r.code, 1);
+  EXPECT_EQ(json_rows(r.out).size(), 2u);
+  EXPECT_SAYS(r.err, "99999");
+}
+
+TEST_F(Generate, APromptThatFitsIsNotTruncated) {
+  const json row = rows({"the cat sees", "--truncate", "left", "-n", "1000"})[0];
+  EXPECT_EQ(row["prompt_ids"].size(), std::string("the cat sees").size());
+}
+
+TEST_F(Generate, ARunThatHasNotEndedAnswersFromItsCheckpoint) {
+  fs::remove_all(place / "run/model");
+  const RunResult r = generate({"the cat", "-n", "3"});
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_SAYS(r.err, "checkpoints/step-150");
+}
+
+/// An answer to a prompt must not wait for the next prompt.
+TEST_F(Generate, ALivePipeIsAnsweredLineByLine) {
+  int in[2], out[2];
+  ASSERT_EQ(pipe(in), 0);
+  ASSERT_EQ(pipe(out), 0);
+  const std::string binary = test::program_path("generate").string(), model = path("run");
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(in[0], 0);
+    dup2(out[1], 1);
+    for (const int fd : {in[0], in[1], out[0], out[1]}) close(fd);
+    execl(binary.c_str(), binary.c_str(), "--model", model.c_str(), "-n", "5", static_cast<char*>(nullptr));
+    _exit(127);
+  }
+  close(in[0]);
+  close(out[1]);
+  for (int prompt = 0; prompt < 2; ++prompt) {
+    ASSERT_EQ(write(in[1], "the cat\n", 8), 8);
+    pollfd answer{out[0], POLLIN, 0};
+    ASSERT_EQ(poll(&answer, 1, 20000), 1) << "no answer while the pipe is open";
+    char buffer[256];
+    ASSERT_GT(read(out[0], buffer, sizeof buffer), 0);
+  }
+  close(in[1]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  close(out[0]);
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

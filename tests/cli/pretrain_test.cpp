@@ -392,5 +392,39 @@ TEST_F(Pretrain, ShardsOfTheTokenizerAreTrainedOnAndOthersRefused) {
   EXPECT_SAYS(other.err, "another tokenizer");
 }
 
+TEST_F(Pretrain, AVocabularyLargerThanTheTokenizersWritesSamples) {
+  config["model"]["vocab_size"] = 200;
+  config["sample"] = {{"prompts", {"the cat"}}, {"temperature", 50}, {"top_k", 0}};
+  const RunResult r = pretrain("run");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(
+      run_program("generate", {"--model", path("run"), "--temperature", "50", "-n", "60", "a dog"}).code, 0);
+}
+
+TEST_F(Pretrain, ATokenizerOfOtherSettingsIsTrainedAnew) {
+  config["tokenizer"] = {{"model_type", "bpe"}, {"vocab_size", 300}};
+  const auto pieces = [&] {
+    const RunResult r = run_program("tokenize", {"inspect", "--model", path("run/tokenizer"), "--json"});
+    return json::parse(r.out)["vocab_size"].get<int64_t>();
+  };
+  ASSERT_EQ(pretrain("run", {"--dry-run"}).code, 0);
+  const int64_t before = pieces();
+  ASSERT_EQ(pretrain("run", {"--dry-run"}).code, 0);
+  EXPECT_EQ(pieces(), before);
+  config["tokenizer"]["vocab_size"] = 280;
+  ASSERT_EQ(pretrain("run").code, 0);
+  EXPECT_EQ(pieces(), 280);
+  config["tokenizer"]["vocab_size"] = 300;
+  EXPECT_EQ(pretrain("run", {"--resume"}).code, 2);
+  EXPECT_EQ(pieces(), 280) << "a run's tokenizer was replaced";
+}
+
+TEST_F(Pretrain, AnImpossibleConfigIsRefusedBeforeTheDataIsRead) {
+  config["training"]["warmup_steps"] = 1000;
+  EXPECT_EQ(pretrain("run").code, 2);
+  EXPECT_FALSE(fs::exists(place / "run/tokenizer"));
+  EXPECT_FALSE(fs::exists(place / "run/data"));
+}
+
 }  // namespace
 }  // namespace llmtool

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <utility>
 
+#include "llmtool/infer/generator.h"
 #include "llmtool/model/transformer.h"
 #include "llmtool/text/tokenizer.h"
 #include "support.h"
@@ -138,6 +140,31 @@ TEST(Stories260K, ARowOfABatchHasTheBitsItHasAlone) {
       ASSERT_EQ(0, std::memcmp(single.data(), batch.data() + b * 512, 512 * sizeof(float))) << b;
     }
   }
+}
+
+TEST(Stories260K, AnAnswerGoesOnWhereThePromptEnded) {
+  REQUIRE_REFERENCE(folder, "weights/stories260K");
+  const Transformer model = load_transformer(folder / "hf");
+  const auto tokenizer = load_tokenizer(folder / "hf");
+  ThreadPool pool(2);
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.max_new_tokens = 8;
+  Generator generator(model, tokenizer.get(), pool, options);
+  bool given = false;
+  generator.run(
+      [&](GenerationRequest& request) {
+        request.prompt = "Once upon a";
+        request.ids = tokenizer->encode(request.prompt);
+        request.ids.insert(request.ids.begin(), 1);
+        return !std::exchange(given, true);
+      },
+      [&](const GenerationResult& r) {
+        std::vector<TokenId> all = r.prompt_ids;
+        all.insert(all.end(), r.ids.begin(), r.ids.end());
+        EXPECT_EQ(r.prompt + r.text, tokenizer->decode(all));
+        EXPECT_TRUE(r.text.starts_with(" time")) << r.text;
+      });
 }
 
 }  // namespace

@@ -47,7 +47,8 @@ struct GenerationResult {
 /// A text as it grows: decodes ids, holds back half characters and what may be the start of a stop string.
 class AnswerText {
  public:
-  AnswerText(const Tokenizer* tokenizer, const std::vector<std::string>& stops);
+  /// `continues`: the prompt has text.
+  AnswerText(const Tokenizer* tokenizer, const std::vector<std::string>& stops, bool continues = false);
   /// What `id` adds for sure. stopped() tells whether a stop string is complete; the text ends before it.
   std::string push(TokenId id);
   std::string finish();
@@ -69,6 +70,7 @@ class Generator {
  public:
   using Source = std::function<bool(GenerationRequest&)>;            // false: no more
   using Sink = std::function<void(const GenerationResult&)>;         // in order of prompts and samples
+  using Ready = std::function<bool()>;                               // whether the source can answer at once
   using Stream = std::function<void(const std::string& more_text)>;  // of the first unfinished answer
 
   /// `tokenizer` may be nullptr: then there is no text.
@@ -76,7 +78,9 @@ class Generator {
             GenerationOptions options);
   ~Generator();
 
-  void run(const Source& source, const Sink& sink, const Stream& stream = {});
+  /// Answers that are under way do not wait for prompts that are not `ready`. An exception of the source, or
+  /// of a prompt that cannot be, is thrown once the answers to those before it are delivered.
+  void run(const Source& source, const Sink& sink, const Stream& stream = {}, const Ready& ready = {});
 
  private:
   struct Impl;

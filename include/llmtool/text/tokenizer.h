@@ -54,9 +54,12 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& pat
 /// Turns ids into text as they come; holds back the bytes of an unfinished character.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+  /// `at_start`: no text stands before; else what a tokenizer leaves out at a text's start is kept.
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool at_start = true)
+      : tokenizer_(&tokenizer), at_start_(at_start) {}
   /// What `id` adds to the text: whole characters only. All pushes and finish() joined equal decode(ids).
-  /// Bytes that are no UTF-8 become U+FFFD each.
+  /// Bytes that are no UTF-8 become U+FFFD each; an id beyond the vocabulary, which padded models have,
+  /// nothing.
   std::string push(TokenId id);
   std::string finish();
 
@@ -65,7 +68,7 @@ class StreamDecoder {
 
   const Tokenizer* tokenizer_;
   std::string bytes_;  // of byte pieces, not yet handed out
-  bool at_start_ = true;
+  bool at_start_;
 };
 
 }  // namespace llmtool
