@@ -212,6 +212,7 @@ void convert_to_gguf(const ModelSource& source, const fs::path& file, DType dtyp
   source.check_all_used(model.params());
   std::vector<GgufEntry> metadata = gguf_metadata(c, row, source.path().stem().string(), dtype);
   metadata.insert(metadata.end(), vocabulary.begin(), vocabulary.end());
+  if (vocabulary.empty()) metadata.push_back({"tokenizer.ggml.model", std::string("none")});
   const std::vector<Output> list = outputs(model, row, dtype);
   std::vector<GgufTensor> tensors;
   for (const Output& o : list) tensors.push_back(o.tensor);
