@@ -43,8 +43,8 @@ void check_gguf(const ModelConfig& c, const Architecture& row) {
     }
     const bool large = (c.model_type == "gemma2" && c.num_hidden_layers == 46) ||
                        (c.model_type == "gemma3_text" && c.num_hidden_layers == 62);
-    const auto expected = static_cast<double>(large ? c.hidden_size / c.num_attention_heads : c.head_dim);
-    if (c.query_pre_attn_scalar != 0 && c.query_pre_attn_scalar != expected)
+    const int64_t expected = large ? c.hidden_size / c.num_attention_heads : c.head_dim;
+    if (c.query_pre_attn_scalar != expected)
       refuse(cat(c.model_type, " with query_pre_attn_scalar ", c.query_pre_attn_scalar, " instead of ",
                  expected));
     if (has_local_rope(c) && c.local_rope_theta != 10000)

@@ -134,7 +134,7 @@ ModelConfig read_config(const GgufFile& file) {
   c.final_logit_softcapping = k.number("final_logit_softcapping", 0);
   // The largest Gemmas divide scores by the root of C / H; the file does not say so.
   if ((name == "gemma2" && c.num_hidden_layers == 46) || (name == "gemma3" && c.num_hidden_layers == 62))
-    c.query_pre_attn_scalar = static_cast<double>(c.hidden_size / c.num_attention_heads);
+    c.query_pre_attn_scalar = c.hidden_size / c.num_attention_heads;
   read_layout(file, k, c);
   if (architecture(c).positions == Positions::rope) read_rope(file, k, c);
   read_ids(m, c);

@@ -239,6 +239,7 @@ void ModelConfig::resolve() {
     head_dim = hidden_size / num_attention_heads;
   }
   if (num_key_value_heads == 0) num_key_value_heads = num_attention_heads;
+  if (query_pre_attn_scalar == 0) query_pre_attn_scalar = head_dim;  // files must say it
   if (num_attention_heads % num_key_value_heads != 0) {
     refuse(&ModelConfig::num_key_value_heads,
            cat("expected a divisor of ", num_attention_heads, ", found ", num_key_value_heads));

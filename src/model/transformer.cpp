@@ -66,9 +66,7 @@ Block Transformer::Impl::add_block(int64_t layer) {
   block.head_dim = c.head_dim;
   block.attention_dropout = c.attention_dropout;
   block.residual_dropout = c.residual_dropout;
-  const double score_width =
-      c.query_pre_attn_scalar > 0 ? c.query_pre_attn_scalar : static_cast<double>(c.head_dim);
-  block.rules.scale = static_cast<float>(1.0 / std::sqrt(score_width));
+  block.rules.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.query_pre_attn_scalar)));
   block.rules.window = c.window_of(layer);
   block.rules.softcap = static_cast<float>(c.attn_logit_softcapping);
   block.local_rope = block.rules.window > 0 && has_local_rope(c);

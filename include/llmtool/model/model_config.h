@@ -35,7 +35,7 @@ struct ModelConfig {
   int64_t sliding_window_pattern = 2;  // Gemma: every so many-th layer has no window
   std::vector<std::string>
       layer_types;                   // sliding_attention or full_attention; empty: by the family's pattern
-  double query_pre_attn_scalar = 0;  // scores are divided by its root; 0: head_dim
+  int64_t query_pre_attn_scalar = 0; // scores are divided by its root; 0: head_dim
   double attn_logit_softcapping = 0, final_logit_softcapping = 0;  // 0: none
   bool parallel_residual = false, alibi = false;                   // of families that leave them open
   bool new_decoder_architecture = false, multi_query = false;      // Falcon
