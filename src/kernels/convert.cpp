@@ -1,5 +1,9 @@
 #include "llmtool/kernels/convert.h"
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include <array>
 #include <bit>
 #include <cmath>
@@ -20,6 +24,29 @@ void widen(const void* x, float* y, int64_t n) {
     std::memcpy(&value, from + i * static_cast<int64_t>(sizeof value), sizeof value);
     y[i] = static_cast<float>(value);
   }
+}
+
+/// The upper half of an f32.
+void widen_bf16(const void* x, float* y, int64_t n) {
+  const auto* from = static_cast<const std::byte*>(x);
+  for (int64_t i = 0; i < n; ++i) {
+    uint16_t upper;
+    std::memcpy(&upper, from + 2 * i, sizeof upper);
+    y[i] = std::bit_cast<float>(static_cast<uint32_t>(upper) << 16);
+  }
+}
+
+void widen_f16(const void* x, float* y, int64_t n) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  const auto* from = static_cast<const std::byte*>(x);
+  for (; i + 8 <= n; i += 8) {
+    __m128i halves;
+    std::memcpy(&halves, from + 2 * i, sizeof halves);
+    _mm256_storeu_ps(y + i, _mm256_cvtph_ps(halves));
+  }
+#endif
+  widen<Eigen::half>(static_cast<const std::byte*>(x) + 2 * i, y + i, n - i);
 }
 
 void narrow_f16(const float* x, void* y, int64_t n) {
@@ -73,9 +100,9 @@ void to_f32(const void* x, DType dtype, float* y, int64_t n) {
       if (n > 0) std::memcpy(y, x, bytes);
       return;
     case DType::bf16:
-      return widen<Eigen::bfloat16>(x, y, n);
+      return widen_bf16(x, y, n);
     case DType::f16:
-      return widen<Eigen::half>(x, y, n);
+      return widen_f16(x, y, n);
     case DType::f8_e4m3:
     case DType::f8_e5m2:
       return widen_f8(x, dtype, y, n);
