@@ -1,5 +1,6 @@
 #include "tokenize_text.h"
 
+#include <cstdio>
 #include <fstream>
 #include <iostream>
 
@@ -10,24 +11,65 @@
 namespace llmtool {
 
 namespace {
-nlohmann::ordered_json row_of(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
-  std::vector<std::string> pieces;
-  for (const TokenId id : ids) pieces.push_back(tokenizer.piece(id));
-  return {{"ids", ids}, {"pieces", pieces}};
-}
+/// Prints documents as rows {"ids", "pieces"} while they are encoded. The ids wait in a temporary file for
+/// their pieces' turn, so that memory does not grow with a document.
+class RowPrinter {
+ public:
+  explicit RowPrinter(const Tokenizer& tokenizer) : tokenizer_(tokenizer), waiting_(std::tmpfile()) {
+    if (!waiting_) throw Error("a temporary file cannot be made; is the disk full?");
+  }
+  ~RowPrinter() { std::fclose(waiting_); }
+  RowPrinter(const RowPrinter&) = delete;
+  RowPrinter& operator=(const RowPrinter&) = delete;
+
+  void add(const std::vector<TokenId>& ids, bool ends) {
+    std::string text = begun_ ? "" : "{\"ids\":[";
+    for (const TokenId id : ids) {
+      if (count_++ > 0) text += ',';
+      text += std::to_string(id);
+    }
+    begun_ = true;
+    std::cout << text;
+    if (std::fwrite(ids.data(), sizeof(TokenId), ids.size(), waiting_) != ids.size())
+      throw Error("a temporary file cannot be written; is the disk full?");
+    if (ends) end();
+  }
+
+ private:
+  void end() {
+    std::cout << "],\"pieces\":[";
+    std::rewind(waiting_);
+    std::vector<TokenId> ids(1 << 14);
+    for (int64_t left = count_; left > 0;) {
+      const size_t n = std::min(ids.size(), static_cast<size_t>(left));
+      if (std::fread(ids.data(), sizeof(TokenId), n, waiting_) != n)
+        throw Error("a temporary file cannot be read back");
+      std::string text = left == count_ ? "" : ",";
+      for (size_t i = 0; i < n; ++i) {
+        if (i > 0) text += ',';
+        text += nlohmann::json(tokenizer_.piece(ids[i])).dump();
+      }
+      std::cout << text;
+      left -= static_cast<int64_t>(n);
+    }
+    std::cout << "]}\n";
+    std::rewind(waiting_);
+    begun_ = false;
+    count_ = 0;
+  }
+
+  const Tokenizer& tokenizer_;
+  std::FILE* waiting_;
+  int64_t count_ = 0;
+  bool begun_ = false;
+};
 }  // namespace
 
 CorpusCounts print_ids(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& corpus, bool json) {
-  std::vector<TokenId> document;
+  RowPrinter rows(tokenizer);
   bool fresh = true;
   return encode_corpus(pool, tokenizer, corpus, [&](std::vector<TokenId>&& ids, bool ends) {
-    if (json) {
-      document.insert(document.end(), ids.begin(), ids.end());
-      if (!ends) return;
-      std::cout << row_of(tokenizer, document).dump() << "\n";
-      document.clear();
-      return;
-    }
+    if (json) return rows.add(ids, ends);
     std::string line;
     for (const TokenId id : ids) {
       if (!fresh) line += ' ';
