@@ -28,6 +28,9 @@ void check_gguf(const ModelConfig& c, const Architecture& row) {
   };
   ModelConfig usual = ModelConfig::of_family(c.model_type);
   if (c.hidden_act != usual.hidden_act) refuse(cat(c.model_type, " with ", c.hidden_act));
+  const bool plain = row.model_type == std::string("qwen3") || row.model_type == std::string("olmo2") ||
+                     row.norm_offset != 0;
+  if (plain && c.attention_bias) refuse(c.model_type + " with attention_bias");
   if (row.positions == Positions::alibi_bf16) refuse("falcon with ALiBi");
   if (c.model_type == "falcon" && !on(row.parallel, c)) refuse("falcon with its parts one after another");
   if (row.windows == Windows::later) {
@@ -71,8 +74,8 @@ std::vector<GgufEntry> gguf_metadata(const ModelConfig& c, const Architecture& r
   };
   const auto integer = [&](const char* key, int64_t value) { add(key, static_cast<uint32_t>(value)); };
   const auto number = [&](const char* key, double value) { add(key, static_cast<float>(value)); };
-  // llama.cpp knows no window in this family: within it, there is no difference.
-  const bool window_lost = std::string(family.name) == "llama" && c.sliding_window > 0;
+  // llama.cpp knows no window in these families: within it, there is no difference.
+  const bool window_lost = row.windows == Windows::all && c.sliding_window > 0;
   integer("context_length",
           window_lost ? std::min(c.context(), c.sliding_window) : c.max_position_embeddings);
   integer("embedding_length", c.hidden_size);
