@@ -1,6 +1,7 @@
 #include "model/architecture.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "llmtool/core/error.h"
 
@@ -510,6 +511,10 @@ const Architecture& architecture(std::string_view model_type) {
   std::string known;
   for (const std::string& name : architecture_names()) known += (known.empty() ? "" : ", ") + name;
   throw Error(cat("model_type: expected one of ", known, ", found \"", model_type, "\""));
+}
+
+double yarn_magnitude(double factor, double weight) {
+  return factor <= 1 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
 }
 
 bool has_local_rope(const ModelConfig& config) {

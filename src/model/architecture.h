@@ -124,6 +124,9 @@ const Architecture& architecture(std::string_view model_type);
 const Architecture& architecture(const ModelConfig& config);
 std::vector<std::string> architecture_names();
 
+/// By how much YaRN lengthens rotated vectors where the file does not say (Peng et al. 2023, eq. 22).
+double yarn_magnitude(double factor, double weight = 1);
+
 /// Whether window layers rotate by a theta of their own: the family has a key for it.
 bool has_local_rope(const ModelConfig& config);
 

@@ -44,9 +44,7 @@ void check_gguf(const ModelConfig& c, const Architecture& row) {
       if (c.sliding_window && (c.window_of(layer) != 0) != window)
         refuse(c.model_type + " with another layer_types");
     }
-    const bool large = (c.model_type == "gemma2" && c.num_hidden_layers == 46) ||
-                       (c.model_type == "gemma3_text" && c.num_hidden_layers == 62);
-    const int64_t expected = large ? c.hidden_size / c.num_attention_heads : c.head_dim;
+    const int64_t expected = gguf_score_scalar(c);
     if (c.query_pre_attn_scalar != expected)
       refuse(cat(c.model_type, " with query_pre_attn_scalar ", c.query_pre_attn_scalar, " instead of ",
                  expected));
@@ -56,8 +54,8 @@ void check_gguf(const ModelConfig& c, const Architecture& row) {
   const RopeSettings& s = c.rope_scaling;
   if (s.scaling == RopeScaling::dynamic) refuse("dynamic rotary scaling");
   if (s.scaling == RopeScaling::yarn) {
-    const double factor = s.factor <= 1 ? 1 : 0.1 * std::log(s.factor) + 1;
-    if (std::abs(s.attention_factor - factor) > 1e-6 || s.beta_fast != 32 || s.beta_slow != 1 || !s.truncate)
+    if (std::abs(s.attention_factor - yarn_magnitude(s.factor)) > 1e-6 || s.beta_fast != 32 ||
+        s.beta_slow != 1 || !s.truncate)
       refuse("yarn with other than its usual settings");
   }
 }

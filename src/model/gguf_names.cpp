@@ -86,6 +86,12 @@ std::string gguf_name(const Architecture& row, const std::string& parameter) {
   throw Error(cat("[gguf] ", parameter, " has no name there"));
 }
 
+int64_t gguf_score_scalar(const ModelConfig& c) {
+  const bool large = (c.model_type == "gemma2" && c.num_hidden_layers == 46) ||
+                     (c.model_type == "gemma3_text" && c.num_hidden_layers == 62);
+  return large ? c.hidden_size / c.num_attention_heads : c.head_dim;
+}
+
 std::vector<int64_t> adjacent_pairs(int64_t heads, int64_t D) {
   std::vector<int64_t> rows;
   for (int64_t head = 0; head < heads; ++head) {

@@ -24,6 +24,9 @@ std::string gguf_families();  // "llama, qwen2, ..."
 /// "model.layers.0.self_attn.q_proj.weight".
 std::string gguf_name(const Architecture& row, const std::string& parameter);
 
+/// query_pre_attn_scalar, which files do not say: head_dim, but in the largest Gemmas C / H.
+int64_t gguf_score_scalar(const ModelConfig& config);
+
 /// Rows of `heads` heads of D in half-split order, where the file has each rotated pair side by side.
 std::vector<int64_t> adjacent_pairs(int64_t heads, int64_t D);
 

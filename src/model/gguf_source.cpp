@@ -54,7 +54,7 @@ void read_rope(const GgufFile& file, const Keys& k, ModelConfig& c) {
     if (!(s.factor > 0)) k.refuse("rope.scaling.factor", cat("expected above 0, found ", s.factor));
     s.original_positions =
         static_cast<double>(k.integer("rope.scaling.original_context_length", c.max_position_embeddings));
-    if (s.scaling == RopeScaling::yarn) s.attention_factor = s.factor <= 1 ? 1 : 0.1 * std::log(s.factor) + 1;
+    if (s.scaling == RopeScaling::yarn) s.attention_factor = yarn_magnitude(s.factor);
   }
   const auto factors = file.tensors().find("rope_freqs.weight");
   if (factors == file.tensors().end()) return;
@@ -132,9 +132,7 @@ ModelConfig read_config(const GgufFile& file) {
   c.sliding_window = k.integer("attention.sliding_window", 0);
   c.attn_logit_softcapping = k.number("attn_logit_softcapping", 0);
   c.final_logit_softcapping = k.number("final_logit_softcapping", 0);
-  // The largest Gemmas divide scores by the root of C / H; the file does not say so.
-  if ((name == "gemma2" && c.num_hidden_layers == 46) || (name == "gemma3" && c.num_hidden_layers == 62))
-    c.query_pre_attn_scalar = c.hidden_size / c.num_attention_heads;
+  c.query_pre_attn_scalar = gguf_score_scalar(c);
   read_layout(file, k, c);
   if (architecture(c).positions == Positions::rope) read_rope(file, k, c);
   read_ids(m, c);

@@ -116,12 +116,10 @@ void read_scaling(const JsonObject& json, ModelConfig& c) {
   s.beta_fast = positive(json, "beta_fast", 32);
   s.beta_slow = positive(json, "beta_slow", 1);
   s.truncate = json.boolean("truncate", true);
-  const auto mscale = [&](double weight) {
-    return s.factor <= 1 ? 1.0 : 0.1 * weight * std::log(s.factor) + 1.0;
-  };
   const double a = json.number("mscale", 0), b = json.number("mscale_all_dim", 0);
-  s.attention_factor =
-      positive(json, "attention_factor", a != 0 && b != 0 ? mscale(a) / mscale(b) : mscale(1));
+  s.attention_factor = positive(json, "attention_factor",
+                                a != 0 && b != 0 ? yarn_magnitude(s.factor, a) / yarn_magnitude(s.factor, b)
+                                                 : yarn_magnitude(s.factor));
 }
 
 /// Rotary settings stand at the top (rope_theta, rope_scaling) or, in newer files, in rope_parameters, there

@@ -54,7 +54,7 @@ struct Block::Pass {
   const Sequences& s;
   const Rng& rng;
   Arena& kept;  // for what backward needs
-  bool keeps, few_rows;
+  bool few_rows;
 
   void observe(const char* name, Tensor value) const {
     if (s.observer && *s.observer) (*s.observer)(name, value);
@@ -181,8 +181,7 @@ void Block::mlp_part(const Pass& pass, Tensor y, BlockSaved& kept) const {
 void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y,
                     BlockSaved* saved) const {
   ArenaScope scope(exec.scratch);
-  const Pass pass{
-      exec, s, rng, saved ? exec.saved : exec.scratch, saved != nullptr, s.T == 1 && !s.past.empty()};
+  const Pass pass{exec, s, rng, saved ? exec.saved : exec.scratch, s.T == 1 && !s.past.empty()};
   BlockSaved kept;
   kept.x = x;
   kept.qkv = pass.keep(qkv.out());
