@@ -63,7 +63,7 @@ int main(int argc, char** argv) {
   }
   const LossOptions options{1.0 / static_cast<double>(batch * length), 0};
   const auto gradients = [&](Exec& exec) {
-    return model.train_step(exec, inputs, targets, batch, options, checkpointing);
+    return model.train_step(exec, Batch::of(inputs, batch), targets, options, checkpointing);
   };
   Arena saved_size, scratch_size;
   Exec dry{pool, saved_size, scratch_size, Rng()};

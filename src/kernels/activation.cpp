@@ -43,6 +43,11 @@ ValueAndSlope relu(Vec x) {
   return {x * slope, slope};
 }
 
+ValueAndSlope tanh(Vec x) {
+  const Vec t = simd::tanh(x);
+  return {t, 1.0f - t * t};
+}
+
 template <class F>
 void forward_rows(Exec& exec, bool gated, Tensor h, Tensor y, F f) {
   const int64_t width = y.cols();
@@ -85,6 +90,8 @@ void dispatch(Activation f, Rows rows) {
       return rows([](Vec x) { return gelu_tanh(x); });
     case Activation::relu:
       return rows([](Vec x) { return relu(x); });
+    case Activation::tanh:
+      return rows([](Vec x) { return tanh(x); });
   }
 }
 }  // namespace

@@ -1,7 +1,9 @@
 #include "llmtool/kernels/attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "kernels/parallel.h"
 #include "kernels/simd.h"
@@ -22,21 +24,47 @@ int64_t tile_scratch(int64_t D) {
                    matmul_tile_scratch(kKeys, D, kQueries)});
 }
 
-/// The pointers of one head of one sequence.
+/// One head of one sequence.
 struct Head {
+  int64_t T, S;  // its queries are the last T of S positions
   MatrixView q, k, v;
   uint64_t first_draw;  // of the dropout mask: element (i, j) draws number first_draw + i * S + j
-  int64_t out_offset, out_stride;
+  int64_t out_offset, out_stride, lse_offset;
 };
 
-Head head_of(const AttentionInput& in, int64_t b, int64_t h) {
-  const int64_t kv = b * in.S * in.kv_stride + h / in.group() * in.D;
-  return {{in.q + b * in.T * in.q_stride + h * in.D, in.q_stride, 1},
+/// `draws`: those of the sequences before.
+Head head_of(const AttentionInput& in, int64_t b, int64_t h, uint64_t draws) {
+  const int64_t start = in.starts[b], T = in.starts[b + 1] - start, S = T + in.past;
+  const int64_t kv = start * in.kv_stride + h / in.group() * in.D;
+  return {T,
+          S,
+          {in.q + start * in.q_stride + h * in.D, in.q_stride, 1},
           {in.k + kv, in.kv_stride, 1},
           {in.v + kv, in.kv_stride, 1},
-          static_cast<uint64_t>((b * in.H + h) * in.T * in.S),
-          (b * in.T * in.H + h) * in.D,
-          in.H * in.D};
+          draws + static_cast<uint64_t>(h * T * S),
+          (start * in.H + h) * in.D,
+          in.H * in.D,
+          start * in.H + h * T};
+}
+
+/// Tile `index` of the queries of sequence b.
+struct Tile {
+  int64_t b, index;
+  uint64_t draws;
+};
+
+/// The long tiles (late queries) first, so that the short ones fill the gaps at the end.
+std::vector<Tile> tiles_of(const AttentionInput& in) {
+  std::vector<Tile> tiles;
+  uint64_t draws = 0;
+  for (int64_t b = 0; b < in.sequences(); ++b) {
+    const int64_t T = in.starts[b + 1] - in.starts[b];
+    for (int64_t index = 0; index * kQueries < T; ++index) tiles.push_back({b, index, draws});
+    draws += static_cast<uint64_t>(in.H * T * (T + in.past));
+  }
+  std::stable_sort(tiles.begin(), tiles.end(),
+                   [](const Tile& x, const Tile& y) { return x.index > y.index; });
+  return tiles;
 }
 
 MatrixView rows_from(MatrixView m, int64_t row) {
@@ -49,19 +77,19 @@ struct Seen {
   int64_t size() const { return last - first; }
 };
 
-/// The keys that query i of T sees, of the keys from j0 on that a tile of `cols` holds.
-Seen seen_by(const AttentionInput& in, int64_t i, int64_t j0, int64_t cols) {
-  const int64_t at = in.S - in.T + i, window = in.rules.window;
-  const int64_t last = std::clamp<int64_t>((in.rules.causal ? at + 1 : in.S) - j0, 0, cols);
+/// The keys that query i sees, of the keys from j0 on that a tile of `cols` holds.
+Seen seen_by(const AttentionRules& rules, const Head& head, int64_t i, int64_t j0, int64_t cols) {
+  const int64_t at = head.S - head.T + i, window = rules.window;
+  const int64_t last = std::clamp<int64_t>((rules.causal ? at + 1 : head.S) - j0, 0, cols);
   return {std::clamp<int64_t>(window > 0 ? at + 1 - window - j0 : 0, 0, last), last};
 }
 
 /// The first key of a tile's border that queries from i0 on see, and one past the last that those before i1
 /// see.
-Seen keys_of(const AttentionInput& in, int64_t i0, int64_t i1) {
-  const int64_t past = in.S - in.T, window = in.rules.window;
+Seen keys_of(const AttentionRules& rules, const Head& head, int64_t i0, int64_t i1) {
+  const int64_t past = head.S - head.T, window = rules.window;
   const int64_t first = window > 0 ? std::max<int64_t>(0, past + i0 + 1 - window) : 0;
-  return {first / kKeys * kKeys, in.rules.causal ? past + i1 : in.S};
+  return {first / kKeys * kKeys, rules.causal ? past + i1 : head.S};
 }
 
 /// Applies what the rules do beside the scale to n products, of keys from j on; returns the factor that is
@@ -130,7 +158,7 @@ void drop(float* row, int64_t n, const Dropout& dropout, uint64_t first) {
 void forward_tile(const AttentionInput& in, const Head& head, int64_t h, int64_t i0, int64_t i1, float* out,
                   float* lse, float* scratch) {
   const int64_t rows = i1 - i0;
-  const Seen keys = keys_of(in, i0, i1);
+  const Seen keys = keys_of(in.rules, head, i0, i1);
   float* const scores = scratch;
   float* const product_scratch = scratch + kQueries * kKeys;
   float most[kQueries], sums[kQueries];
@@ -142,7 +170,7 @@ void forward_tile(const AttentionInput& in, const Head& head, int64_t h, int64_t
                 Write::set, product_scratch);
     for (int64_t r = 0; r < rows; ++r) {
       float* const row = scores + r * cols;
-      const Seen seen = seen_by(in, i0 + r, j0, cols);
+      const Seen seen = seen_by(in.rules, head, i0 + r, j0, cols);
       float* const first = row + seen.first;
       clear_unseen(row, seen, cols);
       if (seen.size() == 0) continue;
@@ -153,7 +181,7 @@ void forward_tile(const AttentionInput& in, const Head& head, int64_t h, int64_t
       if (j0 > keys.first && correction != 1.0f)
         scale_row(out + (i0 + r) * head.out_stride, in.D, correction);
       if (in.dropout)
-        drop(first, seen.size(), in.dropout, head.first_draw + (i0 + r) * in.S + j0 + seen.first);
+        drop(first, seen.size(), in.dropout, head.first_draw + (i0 + r) * head.S + j0 + seen.first);
       most[r] = shift;
     }
     matmul_tile(rows, in.D, cols, {scores, cols, 1}, rows_from(head.v, j0), out + i0 * head.out_stride,
@@ -190,14 +218,14 @@ void backward_tile(const AttentionInput& in, const Head& head, const BackwardHea
   matmul_tile(rows, cols, in.D, dout, v.transposed(), dp, cols, Write::set, product_scratch);
   for (int64_t r = 0; r < rows; ++r) {
     float *const pr = p + r * cols, *const dr = dp + r * cols;
-    const Seen seen = seen_by(in, i0 + r, j0, cols);
+    const Seen seen = seen_by(in.rules, head, i0 + r, j0, cols);
     const int64_t n = seen.size(), at = (i0 + r) * head.out_stride;
     float *const ps = pr + seen.first, *const ds = dr + seen.first;
     float slopes[kKeys];
     clear_unseen(pr, seen, cols);
     exponentials(ps, n, shape_scores(in.rules, g.h, j0 + seen.first, ps, n, slopes), g.lse[i0 + r]);
     const float delta = dot(g.out + at, g.dout + at, in.D);
-    const uint64_t draw = head.first_draw + (i0 + r) * in.S + j0 + seen.first;
+    const uint64_t draw = head.first_draw + (i0 + r) * head.S + j0 + seen.first;
     if (in.dropout) drop(ds, n, in.dropout, draw);
     simd::for_lanes(cols, [&](int64_t j, auto part) {
       simd::store(dr + j, simd::load(pr + j, part) * (simd::load(dr + j, part) - delta) * in.rules.scale,
@@ -250,14 +278,14 @@ void alibi_table(Exec& exec, float scale, bool bf16, Tensor table) {
 
 void attention(Exec& exec, const AttentionInput& in, float* out, float* lse) {
   if (exec.dry()) return;
-  const int64_t tiles = (in.T + kQueries - 1) / kQueries;
+  const std::vector<Tile> tiles = tiles_of(in);
   const size_t bytes = (kQueries * kKeys + tile_scratch(in.D)) * sizeof(float);
-  // The long tiles (late queries) first, so that the short ones fill the gaps at the end.
-  exec.pool.run(in.B * in.H * tiles, [&](int64_t task, int worker) {
-    const int64_t tile = tiles - 1 - task / (in.B * in.H), bh = task % (in.B * in.H);
-    const Head head = head_of(in, bh / in.H, bh % in.H);
-    forward_tile(in, head, bh % in.H, tile * kQueries, std::min(in.T, (tile + 1) * kQueries),
-                 out + head.out_offset, lse ? lse + bh * in.T : nullptr,
+  exec.pool.run(static_cast<int64_t>(tiles.size()) * in.H, [&](int64_t task, int worker) {
+    const Tile& tile = tiles[static_cast<size_t>(task / in.H)];
+    const int64_t h = task % in.H, first = tile.index * kQueries;
+    const Head head = head_of(in, tile.b, h, tile.draws);
+    forward_tile(in, head, h, first, std::min(head.T, first + kQueries), out + head.out_offset,
+                 lse ? lse + head.lse_offset : nullptr,
                  static_cast<float*>(exec.pool.scratch(worker, bytes)));
   });
 }
@@ -266,27 +294,32 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
                         const float* dout, float* dq, float* dk, float* dv) {
   if (exec.dry()) return;
   const size_t bytes = (2 * kQueries * kKeys + tile_scratch(in.D)) * sizeof(float);
+  std::vector<uint64_t> draws = {0};  // of the sequences before each
+  for (int64_t b = 0; b < in.sequences(); ++b) {
+    const int64_t T = in.starts[b + 1] - in.starts[b];
+    draws.push_back(draws.back() + static_cast<uint64_t>(in.H * T * T));
+  }
   // A task owns the keys and values of one head group, so that their sums have one order.
-  exec.pool.run(in.B * in.K, [&](int64_t task, int worker) {
+  exec.pool.run(in.sequences() * in.K, [&](int64_t task, int worker) {
     float* const scratch = static_cast<float*>(exec.pool.scratch(worker, bytes));
-    const int64_t b = task / in.K, kv = task % in.K;
-    const int64_t kv_offset = b * in.S * in.kv_stride + kv * in.D;
-    for (int64_t row = 0; row < in.S; ++row) {
+    const int64_t b = task / in.K, kv = task % in.K, start = in.starts[b];
+    const int64_t kv_offset = start * in.kv_stride + kv * in.D;
+    for (int64_t row = 0; row < in.starts[b + 1] - start; ++row) {
       std::fill_n(dk + kv_offset + row * in.kv_stride, in.D, 0.0f);
       std::fill_n(dv + kv_offset + row * in.kv_stride, in.D, 0.0f);
     }
     for (int64_t h = kv * in.group(); h < (kv + 1) * in.group(); ++h) {
-      const Head head = head_of(in, b, h);
+      const Head head = head_of(in, b, h, draws[static_cast<size_t>(b)]);
       const BackwardHead g{out + head.out_offset,
                            dout + head.out_offset,
-                           lse + (b * in.H + h) * in.T,
-                           dq + b * in.T * in.q_stride + h * in.D,
+                           lse + head.lse_offset,
+                           dq + start * in.q_stride + h * in.D,
                            dk + kv_offset,
                            dv + kv_offset,
                            h};
-      for (int64_t i0 = 0; i0 < in.T; i0 += kQueries) {
-        const int64_t i1 = std::min(in.T, i0 + kQueries);
-        const Seen keys = keys_of(in, i0, i1);
+      for (int64_t i0 = 0; i0 < head.T; i0 += kQueries) {
+        const int64_t i1 = std::min(head.T, i0 + kQueries);
+        const Seen keys = keys_of(in.rules, head, i0, i1);
         for (int64_t j0 = keys.first; j0 < keys.last; j0 += kKeys) {
           backward_tile(in, head, g, i0, i1 - i0, j0, std::min(kKeys, keys.last - j0),
                         j0 > keys.first ? Write::add : Write::set, scratch);

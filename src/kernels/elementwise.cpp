@@ -74,33 +74,67 @@ void softcap_backward(Exec& exec, Tensor y, float cap, Tensor dx) {
   });
 }
 
-void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, const int32_t* positions,
-           Tensor y) {
+void embed(Exec& exec, Tensor table, const int32_t* ids, Tensor y) {
   if (exec.dry()) return;
   const int64_t C = y.cols();
   for_rows(exec, y.rows(), C, [&](int64_t row) {
-    float* to = y.f32() + row * C;
     to_f32(static_cast<const std::byte*>(table.data) + dtype_bytes(table.dtype, ids[row] * C), table.dtype,
-           to, C);
-    if (!position_table) return;
-    const float* place = position_table.f32() + positions[row] * C;
-    for (int64_t i = 0; i < C; ++i) to[i] += place[i];
+           y.f32() + row * C, C);
   });
 }
 
-void embed_backward(Exec& exec, Tensor dy, const int32_t* ids, const int32_t* positions, Tensor dtable,
-                    Tensor dposition_table) {
+void embed_more(Exec& exec, Tensor table, const int32_t* ids, Tensor y) {
   if (exec.dry()) return;
+  const int64_t C = y.cols();
+  for_rows(exec, y.rows(), C, [&](int64_t row) {
+    const float* const from = table.f32() + ids[row] * C;
+    float* const to = y.f32() + row * C;
+    for (int64_t i = 0; i < C; ++i) to[i] += from[i];
+  });
+}
+
+void embed_backward(Exec& exec, Tensor dy, const int32_t* ids, Tensor dtable) {
+  if (exec.dry() || !dtable) return;
   const int64_t C = dy.cols();
   // A task owns a range of columns, so that rows with the same id never meet and are added in order.
   for_row_groups(exec, C, 64, [&](int64_t first, int64_t last, int) {
     for (int64_t row = 0; row < dy.rows(); ++row) {
-      const float* from = dy.f32() + row * C;
-      for (int64_t i = first; dtable && i < last; ++i) dtable.f32()[ids[row] * C + i] += from[i];
-      for (int64_t i = first; dposition_table && i < last; ++i) {
-        dposition_table.f32()[positions[row] * C + i] += from[i];
-      }
+      const float* const from = dy.f32() + row * C;
+      float* const to = dtable.f32() + ids[row] * C;
+      for (int64_t i = first; i < last; ++i) to[i] += from[i];
     }
+  });
+}
+
+void gather_rows(Exec& exec, Tensor x, std::span<const int64_t> rows, Tensor y) {
+  if (exec.dry()) return;
+  const auto C = static_cast<size_t>(x.cols());
+  for_rows(exec, static_cast<int64_t>(rows.size()), x.cols(), [&](int64_t i) {
+    const auto at = static_cast<size_t>(i);
+    std::memcpy(y.f32() + at * C, x.f32() + static_cast<size_t>(rows[at]) * C, C * sizeof(float));
+  });
+}
+
+void scatter_rows(Exec& exec, Tensor y, std::span<const int64_t> rows, Tensor x) {
+  if (exec.dry()) return;
+  const auto C = static_cast<size_t>(x.cols());
+  for_rows(exec, static_cast<int64_t>(rows.size()), x.cols(), [&](int64_t i) {
+    const auto at = static_cast<size_t>(i);
+    std::memcpy(x.f32() + static_cast<size_t>(rows[at]) * C, y.f32() + at * C, C * sizeof(float));
+  });
+}
+
+void mean_rows(Exec& exec, Tensor x, std::span<const int64_t> starts, Tensor y) {
+  if (exec.dry()) return;
+  const int64_t C = x.cols();
+  for_rows(exec, y.rows(), 64 * C, [&](int64_t b) {
+    float* const to = y.f32() + b * C;
+    std::fill_n(to, C, 0.0f);
+    const int64_t first = starts[static_cast<size_t>(b)], last = starts[static_cast<size_t>(b) + 1];
+    for (int64_t row = first; row < last; ++row) {
+      for (int64_t i = 0; i < C; ++i) to[i] += x.f32()[row * C + i];
+    }
+    for (int64_t i = 0; i < C; ++i) to[i] /= static_cast<float>(last - first);
   });
 }
 

@@ -100,7 +100,7 @@ WeightNames llama_names() {
 }
 
 Architecture llama() {
-  Architecture a{.model_type = "llama", .class_name = "LlamaForCausalLM"};
+  Architecture a{.model_type = "llama", .class_stem = "Llama"};
   a.qkv_bias = a.out_bias = &C::attention_bias;
   a.mlp_bias = &C::mlp_bias;
   a.default_mlp_numerator = 8;
@@ -152,7 +152,7 @@ std::vector<ConfigKey> without(std::vector<ConfigKey> keys, const std::vector<st
 Architecture mistral() {
   Architecture a = llama();
   a.model_type = "mistral";
-  a.class_name = "MistralForCausalLM";
+  a.class_stem = "Mistral";
   a.windows = Windows::all;
   a.qkv_bias = a.out_bias = a.mlp_bias = false;
   a.keys =
@@ -171,7 +171,7 @@ std::vector<ConfigKey> qwen_windows() {
 Architecture qwen2() {
   Architecture a = llama();
   a.model_type = "qwen2";
-  a.class_name = "Qwen2ForCausalLM";
+  a.class_stem = "Qwen2";
   a.windows = Windows::later;
   a.qkv_bias = true;
   a.out_bias = a.mlp_bias = false;
@@ -185,7 +185,7 @@ Architecture qwen2() {
 Architecture qwen3() {
   Architecture a = qwen2();
   a.model_type = "qwen3";
-  a.class_name = "Qwen3ForCausalLM";
+  a.class_stem = "Qwen3";
   a.qkv_bias = a.out_bias = &C::attention_bias;
   a.names.q_norm = "self_attn.q_norm";
   a.names.k_norm = "self_attn.k_norm";
@@ -196,7 +196,7 @@ Architecture qwen3() {
 Architecture gemma() {
   Architecture a = llama();
   a.model_type = "gemma";
-  a.class_name = "GemmaForCausalLM";
+  a.class_stem = "Gemma";
   a.norm_offset = 1;
   a.scaled_embedding = true;
   a.gelu_means_tanh = true;
@@ -213,7 +213,7 @@ Architecture gemma() {
 Architecture gemma2() {
   Architecture a = gemma();
   a.model_type = "gemma2";
-  a.class_name = "Gemma2ForCausalLM";
+  a.class_stem = "Gemma2";
   a.windows = Windows::alternating;
   a.names.attention_out_norm = "post_attention_layernorm";
   a.names.mlp_norm = "pre_feedforward_layernorm";
@@ -235,7 +235,7 @@ Architecture gemma2() {
 Architecture gemma3() {
   Architecture a = gemma2();
   a.model_type = "gemma3_text";
-  a.class_name = "Gemma3ForCausalLM";
+  a.class_stem = "Gemma3Text";
   a.rope_theta = 1e6;
   a.names.q_norm = "self_attn.q_norm";
   a.names.k_norm = "self_attn.k_norm";
@@ -254,7 +254,7 @@ Architecture gemma3() {
 Architecture phi3() {
   Architecture a = llama();
   a.model_type = "phi3";
-  a.class_name = "Phi3ForCausalLM";
+  a.class_stem = "Phi3";
   a.windows = Windows::all;
   a.qkv_bias = a.out_bias = a.mlp_bias = false;
   a.names.qkv = {"self_attn.qkv_proj"};
@@ -269,7 +269,7 @@ Architecture phi3() {
 Architecture olmo2() {
   Architecture a = llama();
   a.model_type = "olmo2";
-  a.class_name = "Olmo2ForCausalLM";
+  a.class_stem = "Olmo2";
   a.norm_per_head = false;
   a.mlp_bias = false;
   a.names.attention_norm = a.names.mlp_norm = "";
@@ -284,7 +284,7 @@ Architecture olmo2() {
 Architecture stablelm() {
   Architecture a = llama();
   a.model_type = "stablelm";
-  a.class_name = "StableLmForCausalLM";
+  a.class_stem = "StableLm";
   a.norm = NormKind::layer;
   a.norm_bias = true;
   a.rotary_factor = 0.25;
@@ -310,8 +310,11 @@ Architecture stablelm_parallel() {
 }
 
 Architecture gpt2() {
-  Architecture a{
-      .model_type = "gpt2", .class_name = "GPT2LMHeadModel", .norm = NormKind::layer, .norm_bias = true};
+  Architecture a{.model_type = "gpt2",
+                 .class_stem = "GPT2",
+                 .class_end = "LMHeadModel",
+                 .norm = NormKind::layer,
+                 .norm_bias = true};
   a.positions = Positions::learned;
   a.gated = false;
   a.transposed = true;
@@ -348,10 +351,8 @@ Architecture gpt2() {
 }
 
 Architecture gpt_neox() {
-  Architecture a{.model_type = "gpt_neox",
-                 .class_name = "GPTNeoXForCausalLM",
-                 .norm = NormKind::layer,
-                 .norm_bias = true};
+  Architecture a{
+      .model_type = "gpt_neox", .class_stem = "GPTNeoX", .norm = NormKind::layer, .norm_bias = true};
   a.rotary_factor = 0.25;
   a.gated = false;
   a.parallel = &C::parallel_residual;
@@ -389,8 +390,7 @@ Architecture gpt_neox() {
 }
 
 Architecture bloom() {
-  Architecture a{
-      .model_type = "bloom", .class_name = "BloomForCausalLM", .norm = NormKind::layer, .norm_bias = true};
+  Architecture a{.model_type = "bloom", .class_stem = "Bloom", .norm = NormKind::layer, .norm_bias = true};
   a.positions = Positions::alibi;
   a.gated = false;
   a.qkv_layout = QkvLayout::grouped;
@@ -428,7 +428,7 @@ Architecture bloom() {
 std::vector<Architecture> falcon() {
   Architecture a = bloom();
   a.model_type = "falcon";
-  a.class_name = "FalconForCausalLM";
+  a.class_stem = "Falcon";
   a.names.embedding_norm = "";
   a.qkv_bias = a.out_bias = a.mlp_bias = &C::attention_bias;
   a.keys = {
@@ -483,11 +483,59 @@ std::vector<Architecture> falcon() {
   return rows;
 }
 
+Architecture bert() {
+  Architecture a{.model_type = "bert",
+                 .class_stem = "Bert",
+                 .class_end = "ForMaskedLM",
+                 .norm = NormKind::layer,
+                 .norm_bias = true,
+                 .causal = false};
+  a.positions = Positions::learned;
+  a.gated = false;
+  a.qkv_bias = a.out_bias = a.mlp_bias = a.classifier_bias = true;
+  a.embedding_drops_like_residual = true;
+  a.keys = {vocab(30522),
+            width("hidden_size", 768),
+            inner("intermediate_size", 3072, kInnerOfFour),
+            layers("num_hidden_layers", 12),
+            heads("num_attention_heads", 12),
+            context(512),
+            IntegerKey{"type_vocab_size", &C::type_vocab_size, 1, kMaxVocab, 2, "token types"},
+            eps("layer_norm_eps", 1e-12),
+            activation("hidden_act", "gelu"),
+            tied(true),
+            attention_dropout(0.1, "attention_probs_dropout_prob"),
+            residual_dropout("hidden_dropout_prob", 0.1),
+            initializer()};
+  a.refused_if_true = {"is_decoder", "add_cross_attention"};
+  a.ignored = {"cls.seq_relationship.", "cls.predictions.bias", "cls.predictions.decoder.bias",
+               "bert.embeddings.position_ids", "embeddings.position_ids"};
+  a.names = {.prefix = "bert.",
+             .embedding = "embeddings.word_embeddings",
+             .positions = "embeddings.position_embeddings",
+             .token_types = "embeddings.token_type_embeddings",
+             .embedding_norm = "embeddings.LayerNorm",
+             .head = "cls.predictions.decoder",
+             .head_bias = "cls.predictions.bias",
+             .head_transform = "cls.predictions.transform.dense",
+             .head_norm = "cls.predictions.transform.LayerNorm",
+             .pooler = "pooler.dense",
+             .classifier = "classifier",
+             .layers = "encoder.layer.",
+             .after_attention_norm = "attention.output.LayerNorm",
+             .after_mlp_norm = "output.LayerNorm",
+             .qkv = {"attention.self.query", "attention.self.key", "attention.self.value"},
+             .out = "attention.output.dense",
+             .up = {"intermediate.dense"},
+             .down = "output.dense"};
+  return a;
+}
+
 const std::vector<Architecture>& table() {
   static const std::vector<Architecture> rows = [] {
     std::vector<Architecture> all = {llama(),    gpt2(),     mistral(), qwen2(), qwen3(),
                                      gemma(),    gemma2(),   gemma3(),  phi3(),  stablelm_parallel(),
-                                     stablelm(), gpt_neox(), olmo2(),   bloom()};
+                                     stablelm(), gpt_neox(), olmo2(),   bloom(), bert()};
     for (Architecture& row : falcon()) all.push_back(std::move(row));
     return all;
   }();
@@ -511,6 +559,21 @@ const Architecture& architecture(std::string_view model_type) {
   std::string known;
   for (const std::string& name : architecture_names()) known += (known.empty() ? "" : ", ") + name;
   throw Error(cat("model_type: expected one of ", known, ", found \"", model_type, "\""));
+}
+
+std::string class_of(const ModelConfig& config) {
+  const Architecture& row = architecture(config);
+  switch (config.head) {
+    case HeadKind::classification:
+      return cat(row.class_stem, "ForSequenceClassification");
+    case HeadKind::none:
+      return cat(row.class_stem, "Model");
+    case HeadKind::language_model:
+      break;
+  }
+  // The one family whose language model is named otherwise than its parts.
+  const bool gemma3 = row.model_type == std::string_view("gemma3_text");
+  return cat(gemma3 ? "Gemma3" : row.class_stem, row.class_end);
 }
 
 double yarn_magnitude(double factor, double weight) {

@@ -71,8 +71,11 @@ enum class Windows {
 /// the family has none; so the names say which of the block's norms there are.
 struct WeightNames {
   const char* prefix = "";  // of every name but the head's; some files leave it out
-  const char *embedding = "", *positions = "", *embedding_norm = "", *final_norm = "", *head = "";
-  const char *layers = "", *attention_norm = "", *attention_out_norm = "", *mlp_norm = "", *mlp_out_norm = "";
+  const char *embedding = "", *positions = "", *token_types = "", *embedding_norm = "", *final_norm = "";
+  const char *head = "", *head_bias = "", *head_transform = "", *head_norm = "";  // a language model's
+  const char *pooler = "", *classifier = "score";
+  const char *layers = "", *attention_norm = "", *attention_out_norm = "", *after_attention_norm = "";
+  const char *mlp_norm = "", *mlp_out_norm = "", *after_mlp_norm = "";
   const char *q_norm = "", *k_norm = "";
   std::vector<const char*> qkv = {};  // one fused or q, k, v
   const char* out = "";
@@ -92,11 +95,13 @@ struct Condition {
 struct Architecture {
   const char* model_type = "";
   std::vector<Condition> when = {};  // of several rows with one model_type the first whose conditions hold
-  const char* class_name = "";       // in `architectures` of config.json
+  const char* class_stem = "";       // in `architectures` of config.json, before what the head gives
+  const char* class_end = "ForCausalLM";
   NormKind norm = NormKind::rms;
   bool norm_bias = false;
   float norm_offset = 0;      // added to every norm's weight
   bool norm_per_head = true;  // q_norm and k_norm have a head's size, not the row's
+  bool causal = true;
   Positions positions = Positions::rope;
   double rope_theta = 10000, rotary_factor = 1;  // where the file does not say
   Windows windows = Windows::none;
@@ -107,6 +112,8 @@ struct Architecture {
   bool transposed = false;        // linear weights are stored (in, out)
   QkvLayout qkv_layout = QkvLayout::plain;
   Flag qkv_bias = false, out_bias = false, mlp_bias = false;
+  bool classifier_bias = false;
+  bool embedding_drops_like_residual = false;
   bool one_kv_head = false;      // whatever the config says
   bool scaled_residual = false;  // residual projections start with their deviation divided by sqrt(2 L)
   bool gelu_means_tanh = false;  // hidden_act "gelu" is a legacy spelling of its approximation
@@ -115,6 +122,7 @@ struct Architecture {
   std::vector<ConfigKey> keys = {};
   std::vector<const char*> refused_if_true = {};  // keys that would change the arithmetic
   std::vector<const char*> refused_if_false = {};
+  std::vector<const char*> ignored = {};  // tensors that files of the family carry, beginnings of their names
   WeightNames names = {};
 };
 
@@ -123,6 +131,8 @@ struct Architecture {
 const Architecture& architecture(std::string_view model_type);
 const Architecture& architecture(const ModelConfig& config);
 std::vector<std::string> architecture_names();
+/// The class that config.json names: LlamaForCausalLM, BertModel, ...
+std::string class_of(const ModelConfig& config);
 
 /// By how much YaRN lengthens rotated vectors where the file does not say (Peng et al. 2023, eq. 22).
 double yarn_magnitude(double factor, double weight = 1);

@@ -45,12 +45,15 @@ void Transformer::Impl::run_layers(Exec& exec, std::span<const int32_t> ids, int
   for (int64_t i = 0; !exec.dry() && i < B * T; ++i) {
     position[i] = static_cast<int32_t>(caches[i / T]->length + i % T);
   }
-  Tensor x = exec.scratch.take({B, T, config.hidden_size}), y = exec.scratch.take({B, T, config.hidden_size});
+  Tensor x = exec.scratch.take({B * T, config.hidden_size}),
+         y = exec.scratch.take({B * T, config.hidden_size});
   std::vector<KvRows> rows(caches.size());
-  Sequences s{B, T, position};
-  place(exec, s, B * T, lengths);
+  std::vector<int64_t> starts;
+  for (int64_t b = 0; b <= B; ++b) starts.push_back(b * T);
+  Sequences s{starts, position};
   s.past = rows;
-  embed_tokens(exec, s, ids, embedding_norm ? y : x, x);
+  place(exec, s, lengths);
+  embed_tokens(exec, s, {ids, {}}, embedding_norm ? y : x, x);
   for (size_t layer = 0; layer < blocks.size(); ++layer) {
     for (size_t b = 0; b < rows.size(); ++b) {
       const auto l = static_cast<int64_t>(layer);
@@ -72,6 +75,7 @@ void Transformer::Impl::run_layers(Exec& exec, std::span<const int32_t> ids, int
 void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cache, Tensor logits) const {
   // A long prompt goes through in pieces, so that its memory does not grow with its length.
   constexpr int64_t kPiece = 512;
+  impl_->require_generation();
   const auto T = static_cast<int64_t>(ids.size()), wanted = logits ? logits.shape[0] : 0;
   const int64_t context = std::min(cache.capacity(), impl_->config.context());
   if (cache.length + T > context) {
@@ -79,7 +83,7 @@ void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cac
                     " in the cache and ", T, " to come"));
   }
   if (wanted > T) throw Error(cat("[model] expected logits of at most ", T, " positions, found ", wanted));
-  if (!exec.dry()) impl_->check_ids(ids, 0, "token");
+  if (!exec.dry()) impl_->check_ids(ids, 0, impl_->config.vocab_size, "token");
   ArenaScope scope(exec.scratch);
   const Tensor hidden = exec.scratch.take({wanted, impl_->config.hidden_size});
   KvCache* const caches[] = {&cache};
@@ -97,6 +101,7 @@ void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cac
 
 void Transformer::decode(Exec& exec, std::span<const int32_t> ids, std::span<KvCache* const> caches,
                          Tensor logits) const {
+  impl_->require_generation();
   const auto B = static_cast<int64_t>(ids.size());
   std::vector<int64_t> lengths;
   for (const KvCache* cache : caches) {
@@ -104,7 +109,7 @@ void Transformer::decode(Exec& exec, std::span<const int32_t> ids, std::span<KvC
     lengths.push_back(exec.dry() ? context : cache->length + 1);
     if (cache->length >= context) throw Error(cat("[model] the context of ", context, " positions is full"));
   }
-  if (!exec.dry()) impl_->check_ids(ids, 0, "token");
+  if (!exec.dry()) impl_->check_ids(ids, 0, impl_->config.vocab_size, "token");
   ArenaScope scope(exec.scratch);
   const Tensor hidden = exec.scratch.take({B, impl_->config.hidden_size});
   impl_->run_layers(exec, ids, B, 1, caches, lengths, hidden);

@@ -173,6 +173,45 @@ void read_layer_types(const JsonObject& json, ModelConfig& c) {
   }
 }
 
+/// What stands on top, by the class that the file names, and what a classification head needs.
+void read_head(const JsonObject& json, const Architecture& row, ModelConfig& c) {
+  std::string name;
+  if (json.has("architectures")) {
+    const nlohmann::json& list = json.json().at("architectures");
+    if (!list.is_array() || list.empty() || !list[0].is_string())
+      throw Error(cat(json.origin(), ": architectures: expected a class's name, found ", shown(list)));
+    name = list[0].get<std::string>();
+  }
+  const std::string language_model = class_of(c);  // c.head still is that
+  if (name.ends_with("ForSequenceClassification")) {
+    c.head = HeadKind::classification;
+  } else if (name.ends_with("Model") && name != language_model) {
+    c.head = HeadKind::none;
+  } else if (!row.causal && !name.empty() && name != language_model && name != "BertForPreTraining") {
+    throw Error(cat(json.origin(), ": architectures: ", name, " is not supported"));
+  }
+  c.pooler = *row.names.pooler != '\0' && c.head == HeadKind::classification;  // else as the weights say
+  if (c.head != HeadKind::classification) return;
+  constexpr int64_t kMaxLabels = 1 << 20;
+  if (json.has("id2label")) {
+    const JsonObject names(json.json().at("id2label"), json.origin() + ": id2label");
+    const auto n = static_cast<int64_t>(names.json().size());
+    if (n < 1 || n > kMaxLabels)
+      throw Error(cat(names.origin(), ": expected 1 to ", kMaxLabels, " labels, found ", n));
+    for (int64_t id = 0; id < n; ++id) c.labels.push_back(names.string(std::to_string(id).c_str()));
+  } else {
+    const int64_t n = json.integer("num_labels", 1, kMaxLabels, 2);
+    for (int64_t id = 0; id < n; ++id) c.labels.push_back(cat("LABEL_", id));
+  }
+  c.problem_type = json.string("problem_type", "");
+  for (const char* known : {"", "regression", "single_label_classification", "multi_label_classification"}) {
+    if (c.problem_type != known) continue;
+    c.classifier_dropout = json.number("classifier_dropout", row.causal ? 0 : c.residual_dropout);
+    return;
+  }
+  throw Error(cat(json.origin(), ": problem_type: \"", c.problem_type, "\" is not supported"));
+}
+
 void read_token_ids(const JsonObject& json, ModelConfig& c) {
   const int64_t last = std::numeric_limits<int32_t>::max();
   // Some files write -1 for "none".
@@ -192,7 +231,11 @@ void read_token_ids(const JsonObject& json, ModelConfig& c) {
 }
 }  // namespace
 
-std::vector<std::string> ModelConfig::families() { return architecture_names(); }
+std::vector<std::string> ModelConfig::families() {
+  std::vector<std::string> names = architecture_names();
+  std::erase_if(names, [](const std::string& name) { return !architecture(name).causal; });
+  return names;
+}
 
 ModelConfig ModelConfig::of_family(const std::string& model_type) {
   // Sizes, dropout and tying stay those of this program's defaults; what makes the family is the family's.
@@ -249,12 +292,15 @@ void ModelConfig::resolve() {
   if (rope_scaling.scaling == RopeScaling::dynamic && rotary_dim() <= 2) {
     throw UsageError("model.head_dim: expected more than 2 dimensions to rotate with dynamic scaling");
   }
+  if (row.embedding_drops_like_residual) embedding_dropout = residual_dropout;
   if (intermediate_size == 0) {
     intermediate_size = (hidden_size * row.default_mlp_numerator + row.default_mlp_denominator - 1) /
                         row.default_mlp_denominator;
     if (row.default_mlp_denominator != 1) intermediate_size = (intermediate_size + 31) / 32 * 32;
   }
 }
+
+bool ModelConfig::generates() const { return head == HeadKind::language_model && architecture(*this).causal; }
 
 int64_t ModelConfig::rotary_dim() const {
   return static_cast<int64_t>(static_cast<double>(head_dim) * partial_rotary_factor);
@@ -283,7 +329,7 @@ int64_t ModelConfig::window_of(int64_t layer) const {
 }
 
 void ModelConfig::visit(ConfigVisitor& v) {
-  v.choice("model_type", model_type, architecture_names(), "family; its keys are those of its config.json");
+  v.choice("model_type", model_type, families(), "family; its keys are those of its config.json");
   const auto visit_key = [&](const ConfigKey& key) {
     std::visit(Overloaded{[&](const IntegerKey& k) {
                             v.integer(k.name, this->*k.field, {k.min, k.max}, k.help);
@@ -301,7 +347,7 @@ void ModelConfig::visit(ConfigVisitor& v) {
     return;
   }
   std::set<std::string> seen;  // every family's keys, each once: for the schema
-  for (const std::string& name : architecture_names()) {
+  for (const std::string& name : families()) {
     for (const ConfigKey& key : architecture(name).keys) {
       if (std::visit([&](const auto& k) { return seen.insert(k.name).second; }, key)) visit_key(key);
     }
@@ -326,6 +372,7 @@ ModelConfig read_model_config(const std::filesystem::path& folder) {
     }
     if (row.positions == Positions::rope) read_rope(json, row, c);
     if (row.windows != Windows::none) read_layer_types(json, c);
+    read_head(json, row, c);
     read_token_ids(json, c);
     c.resolve();
   } catch (const Error& e) {
@@ -371,12 +418,22 @@ void write_rope(const ModelConfig& config, nlohmann::ordered_json& json) {
     json["rope_parameters"] = rope;
   }
 }
+
+void write_labels(const ModelConfig& config, nlohmann::ordered_json& json) {
+  json["id2label"] = json["label2id"] = nlohmann::ordered_json::object();
+  for (size_t id = 0; id < config.labels.size(); ++id) {
+    json["id2label"][std::to_string(id)] = config.labels[id];
+    json["label2id"][config.labels[id]] = id;
+  }
+  if (!config.problem_type.empty()) json["problem_type"] = config.problem_type;
+  json["classifier_dropout"] = config.classifier_dropout;
+}
 }  // namespace
 
 nlohmann::ordered_json model_config_json(const ModelConfig& config, const std::string& dtype) {
   const Architecture& row = architecture(config);
   nlohmann::ordered_json json;
-  json["architectures"] = {row.class_name};
+  json["architectures"] = {class_of(config)};
   json["model_type"] = config.model_type;
   for (const ConfigKey& key : row.keys) {
     std::visit(
@@ -395,6 +452,7 @@ nlohmann::ordered_json model_config_json(const ModelConfig& config, const std::s
       json["layer_types"].push_back(config.window_of(layer) ? "sliding_attention" : "full_attention");
     }
   }
+  if (config.head == HeadKind::classification) write_labels(config, json);
   const auto id = [](const std::optional<int64_t>& value) {
     return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
   };

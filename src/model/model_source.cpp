@@ -19,8 +19,12 @@ namespace fs = std::filesystem;
 
 /// Tensors that files carry though the model does not need them: a tied head's copy, masks, rotary
 /// frequencies.
-bool ignorable(const std::string& name, bool tied) {
-  if (tied && (name == "lm_head.weight" || name == "embed_out.weight")) return true;
+bool ignorable(const std::string& name, const ModelConfig& c) {
+  const Architecture& row = architecture(c);
+  if (c.tie_word_embeddings && name == cat(row.names.head, ".weight")) return true;
+  for (const char* beginning : row.ignored) {
+    if (name.starts_with(beginning)) return true;
+  }
   for (const char* end :
        {".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".inv_freq"}) {
     if (name.ends_with(end)) return true;
@@ -32,18 +36,19 @@ bool ignorable(const std::string& name, bool tied) {
 class FolderSource : public ModelSource {
  public:
   explicit FolderSource(const fs::path& folder)
-      : ModelSource(folder, read_model_config(folder)), files_(checked(folder)) {}
+      : ModelSource(folder, read_model_config(folder)), files_(checked(folder)) {
+    const WeightNames& names = architecture(config_).names;
+    if (*names.pooler && !stored_as(cat(names.prefix, names.pooler, ".weight")).empty())
+      config_.pooler = true;
+  }
   const char* format() const override { return "Hugging Face folder"; }
 
   StoredParam find(const Param& p) const override {
-    const std::string prefix = architecture(config_).names.prefix;
     StoredParam stored{p.name, {}, p.transpose, p.file_rows};
-    auto it = files_.tensors().find(p.name);
-    if (it == files_.tensors().end() && p.name.starts_with(prefix)) {  // some files leave it out
-      stored.name = p.name.substr(prefix.size());
-      it = files_.tensors().find(stored.name);
+    if (const std::string name = stored_as(p.name); !name.empty()) {
+      stored.name = name;
+      stored.tensor = files_.tensors().at(name);
     }
-    if (it != files_.tensors().end()) stored.tensor = it->second;
     return stored;
   }
 
@@ -51,11 +56,11 @@ class FolderSource : public ModelSource {
     std::set<std::string> used;
     for (const Param& p : params.list()) used.insert(find(p).name);
     for (const auto& [name, type] : files_.unreadable()) {
-      if (!ignorable(name, config_.tie_word_embeddings))
+      if (!ignorable(name, config_))
         throw Error(cat(path_.string(), ": ", name, ": tensors of type ", type, " cannot be read"));
     }
     for (const auto& [name, tensor] : files_.tensors()) {
-      if (!used.contains(name) && !ignorable(name, config_.tie_word_embeddings)) {
+      if (!used.contains(name) && !ignorable(name, config_)) {
         throw Error(cat(path_.string(), ": ", name, ": a ", config_.model_type,
                         " model with this config.json has no such tensor"));
       }
@@ -73,6 +78,24 @@ class FolderSource : public ModelSource {
                       "(save_pretrained of a recent transformers does) and open that"));
     }
     return folder;
+  }
+
+  /// The name that the files have for it; empty where they have none. Some leave the prefix out, and the
+  /// first BERT files spell norms otherwise.
+  std::string stored_as(const std::string& name) const {
+    const std::string prefix = architecture(config_).names.prefix;
+    std::vector<std::string> spellings = {name};
+    if (name.starts_with(prefix)) spellings.push_back(name.substr(prefix.size()));
+    for (size_t i = 0, n = spellings.size(); i < n; ++i) {
+      for (const auto& [now, then] : {std::pair{"LayerNorm.weight", "gamma"}, {"LayerNorm.bias", "beta"}}) {
+        if (spellings[i].ends_with(now))
+          spellings.push_back(spellings[i].substr(0, spellings[i].rfind('.') + 1) + then);
+      }
+    }
+    for (const std::string& spelling : spellings) {
+      if (files_.tensors().contains(spelling)) return spelling;
+    }
+    return {};
   }
 
   SafetensorsFolder files_;

@@ -4,16 +4,20 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/kernels/elementwise.h"
-#include "llmtool/kernels/matmul.h"
 #include "model/transformer_impl.h"
 
 namespace llmtool {
 
-namespace {
 Activation activation_named(const std::string& name) {
   if (name == "silu") return Activation::silu;
   if (name == "relu") return Activation::relu;
   return name == "gelu" ? Activation::gelu : Activation::gelu_tanh;
+}
+
+namespace {
+std::vector<int32_t> types_of(const Batch& batch) {
+  if (batch.token_types.empty()) return std::vector<int32_t>(batch.ids.size());
+  return {batch.token_types.begin(), batch.token_types.end()};
 }
 }  // namespace
 
@@ -74,6 +78,7 @@ Block Transformer::Impl::add_block(int64_t layer) {
   block.shared_norm = on(row.shared_norm, c);
   block.activation = activation_named(c.hidden_act);
   block.gated = row.gated;
+  block.rules.causal = row.causal;
   block.attention_norm = add_norm(prefix, n.attention_norm);
   const std::vector<int64_t> qkv_widths =
       n.qkv.size() == 1 ? std::vector{q + 2 * kv} : std::vector{q, kv, kv};
@@ -88,12 +93,14 @@ Block Transformer::Impl::add_block(int64_t layer) {
   block.out = add_linear(prefix, {n.out}, q, {c.hidden_size}, on(row.out_bias, c));
   residual_projections.push_back(store.find(prefix + n.out + ".weight"));
   block.attention_out_norm = add_norm(prefix, n.attention_out_norm);
+  block.after_attention_norm = add_norm(prefix, n.after_attention_norm);
   block.mlp_norm = add_norm(prefix, n.mlp_norm);
   const int64_t up_width = row.gated && n.up.size() == 1 ? 2 * F : F;
   block.up = add_linear(prefix, n.up, c.hidden_size, std::vector<int64_t>(n.up.size(), up_width), mlp_bias);
   block.down = add_linear(prefix, {n.down}, F, {c.hidden_size}, mlp_bias);
   residual_projections.push_back(store.find(prefix + n.down + ".weight"));
   block.mlp_out_norm = add_norm(prefix, n.mlp_out_norm);
+  block.after_mlp_norm = add_norm(prefix, n.after_mlp_norm);
   return block;
 }
 
@@ -107,11 +114,13 @@ Transformer::Impl::Impl(ModelConfig c, std::shared_ptr<const ModelSource> files)
     positions = store.add(cat(n.prefix, n.positions, ".weight"),
                           {config.max_position_embeddings, config.hidden_size}, true);
   }
+  if (*n.token_types) {
+    token_types = store.add(cat(n.prefix, n.token_types, ".weight"),
+                            {config.type_vocab_size, config.hidden_size}, true);
+  }
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) blocks.push_back(add_block(layer));
   final_norm = add_norm(n.prefix, n.final_norm);
-  head = config.tie_word_embeddings
-             ? embedding
-             : store.add(cat(n.head, ".weight"), {config.vocab_size, config.hidden_size}, true);
+  add_head();
   if (source) use_in_place();
   store.allocate();
   if (source) read_the_rest();
@@ -123,8 +132,8 @@ void Transformer::Impl::use_in_place() {
   for (Param& p : store.list()) {
     const StoredParam stored = source->find(p);
     const bool aligned = reinterpret_cast<uintptr_t>(stored.tensor.data) % sizeof(float) == 0;
-    if (p.value.shape.rank != 2 || &p == positions || stored.transpose || !stored.rows.empty() ||
-        stored.shift != 0 || !aligned || !(stored.tensor.shape == p.value.shape)) {
+    if (p.value.shape.rank != 2 || &p == positions || &p == token_types || stored.transpose ||
+        !stored.rows.empty() || stored.shift != 0 || !aligned || !(stored.tensor.shape == p.value.shape)) {
       continue;
     }
     p.value = stored.tensor;
@@ -145,30 +154,42 @@ Observer Transformer::Impl::layer_observer(int64_t layer) const {
   return [this, layer](const char* name, Tensor value) { observer(name, layer, value); };
 }
 
-void Transformer::Impl::check_ids(std::span<const int32_t> ids, int32_t lowest, const char* what) const {
+void Transformer::Impl::check_ids(std::span<const int32_t> ids, int32_t lowest, int64_t limit,
+                                  const char* what) const {
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < lowest || ids[i] >= config.vocab_size) {
-      throw Error(cat("[model] ", what, " ", i, ": expected an id below the vocabulary's ", config.vocab_size,
-                      ", found ", ids[i], "; was the text encoded with another tokenizer?"));
-    }
+    if (ids[i] >= lowest && ids[i] < limit) continue;
+    throw Error(cat("[model] ", what, " ", i, ": expected an id below ", limit, ", found ", ids[i],
+                    limit == config.vocab_size ? "; was the text encoded with another tokenizer?" : ""));
   }
 }
 
-void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, std::span<const int32_t> ids, Tensor raw,
+void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, const Batch& batch, Tensor raw,
                                      Tensor x) const {
-  embed(exec, embedding->value, positions ? positions->value : Tensor(), ids.data(), s.positions, raw);
+  embed(exec, embedding->value, batch.ids.data(), raw);
+  if (positions) embed_more(exec, positions->value, s.positions, raw);
+  if (token_types) embed_more(exec, token_types->value, types_of(batch).data(), raw);
   if (embedding_scale != 1) scale(exec, raw, embedding_scale);
   if (embedding_norm) embedding_norm.forward(exec, raw, x);
   report("embedding", -1, x);
 }
 
-void Transformer::Impl::place(Exec& exec, Sequences& s, int64_t n, std::span<const int64_t> lengths) const {
+void Transformer::Impl::embed_tokens_backward(Exec& exec, const Sequences& s, const Batch& batch, Tensor d) {
+  embed_backward(exec, d, batch.ids.data(), embedding->grad);
+  if (positions) embed_backward(exec, d, s.positions, positions->grad);
+  if (token_types) embed_backward(exec, d, types_of(batch).data(), token_types->grad);
+}
+
+void Transformer::Impl::place(Exec& exec, Sequences& s, std::span<const int64_t> lengths) const {
+  const int64_t first_length = s.starts[1];
+  bool alike = s.past.empty();  // the sequences have the same positions
+  for (size_t b = 1; b < lengths.size(); ++b) alike = alike && s.starts[b + 1] - s.starts[b] == first_length;
   const auto rotation = [&](const RopeSettings& settings) {
-    const int64_t each = n / static_cast<int64_t>(lengths.size()), dim = config.rotary_dim();
-    const Tensor table = exec.scratch.take({n, dim});
-    for (int64_t i = 0; !exec.dry() && i < n; i += each) {
-      rope_table(exec, settings, s.positions + i, lengths[static_cast<size_t>(i / each)],
-                 {table.f32() + i * dim, {each, dim}});
+    const int64_t dim = config.rotary_dim();
+    const Tensor table = exec.scratch.take({alike ? first_length : s.rows(), dim});
+    for (size_t b = 0; !exec.dry() && b < (alike ? 1 : lengths.size()); ++b) {
+      const int64_t start = s.starts[b];
+      rope_table(exec, settings, s.positions + start, lengths[b],
+                 {table.f32() + start * dim, {s.starts[b + 1] - start, dim}});
     }
     return table;
   };
@@ -184,22 +205,6 @@ void Transformer::Impl::place(Exec& exec, Sequences& s, int64_t n, std::span<con
         exec.scratch.take({config.num_attention_heads, *std::max_element(lengths.begin(), lengths.end())});
     alibi_table(exec, falcon ? blocks[0].rules.scale : 1.0f, falcon, s.alibi);
   }
-}
-
-void Transformer::Impl::logits_of(Exec& exec, Tensor hidden, Tensor logits, bool few_rows) const {
-  ArenaScope scope(exec.scratch);
-  const int64_t rows = hidden.rows(), C = config.hidden_size, V = config.vocab_size;
-  const Tensor n = exec.scratch.take({rows, C});
-  final_norm.forward(exec, hidden, n);
-  report("final_norm", -1, n);
-  const WeightView weight(head->value);
-  if (few_rows) {
-    matvec(exec, rows, V, C, n.f32(), weight, logits.f32(), V);
-  } else {
-    matmul(exec, rows, V, C, n.f32(), weight, logits.f32(), V);
-  }
-  if (config.final_logit_softcapping > 0)
-    softcap(exec, logits, static_cast<float>(config.final_logit_softcapping));
 }
 
 Transformer::Transformer(ModelConfig config) : impl_(std::make_unique<Impl>(std::move(config), nullptr)) {}

@@ -12,6 +12,21 @@
 
 namespace llmtool {
 
+Activation activation_named(const std::string& name);  // hidden_act
+
+/// A dense layer, its activation and perhaps a norm: BERT's pooler, and what its masked-LM head begins with.
+struct Transform {
+  Linear dense;
+  Activation activation = Activation::tanh;
+  Norm norm;
+
+  explicit operator bool() const { return dense.out() > 0; }
+  /// x (R, C) to y (R, C); raw and activated (R, C) receive what backward needs.
+  void forward(Exec& exec, Tensor x, Tensor raw, Tensor activated, Tensor y) const;
+  /// d (R, C): the gradient with respect to y, then that with respect to x.
+  void backward(Exec& exec, Tensor x, Tensor raw, Tensor activated, Tensor d);
+};
+
 struct Transformer::Impl {
   Impl(ModelConfig c, std::shared_ptr<const ModelSource> files);
   void use_in_place();
@@ -25,21 +40,45 @@ struct Transformer::Impl {
   Norm add_norm(const std::string& prefix, const char* name, int64_t width = 0);
   Block add_block(int64_t layer);
 
-  // x (B, T, C) -> y through all layers; `inputs` receives the input of each layer where backward will need
-  // it.
+  void add_head();
+
   /// `raw` receives what stands before the embedding's norm; x itself where there is none.
-  void embed_tokens(Exec& exec, const Sequences& s, std::span<const int32_t> ids, Tensor raw, Tensor x) const;
+  void embed_tokens(Exec& exec, const Sequences& s, const Batch& batch, Tensor raw, Tensor x) const;
+  void embed_tokens_backward(Exec& exec, const Sequences& s, const Batch& batch, Tensor d);
   void run_layers(Exec& exec, std::span<const int32_t> ids, int64_t B, int64_t T,
                   std::span<KvCache* const> caches, std::span<const int64_t> lengths, Tensor last) const;
+  /// The last layer's output (N, C), in scratch.
+  Tensor last_layer(Exec& exec, const Batch& batch, std::span<const int64_t> starts) const;
+  /// Where each sequence starts, and where the last ends. Throws Error naming what does not fit.
+  std::vector<int64_t> starts_of(const Batch& batch) const;
+  /// Positions 0.. of every sequence, in scratch.
+  int32_t* count_positions(Exec& exec, std::span<const int64_t> starts) const;
+
+  void require_generation() const;  // throws Error unless next tokens can be predicted
+  /// The width of the logits.
+  int64_t outputs() const { return head->value.shape[0]; }
+  /// hidden (R, C) as the last layer gives it, logits (R, outputs).
   void logits_of(Exec& exec, Tensor hidden, Tensor logits, bool few_rows) const;
-  LossSums head_loss(Exec& exec, Tensor hidden, std::span<const int32_t> targets, const LossOptions& options,
-                     Tensor dhidden);
-  /// Gives s what the family's positions need, in scratch: tables of its first n positions. They belong to
-  /// sequences that are, or will be, `lengths` long: as many positions each.
-  void place(Exec& exec, Sequences& s, int64_t n, std::span<const int64_t> lengths) const;
+  /// The rows of the last layer's output that a loss is for: those with a target, or one per sequence.
+  std::vector<int64_t> rows_of_loss(Exec& exec, const Sequences& s, std::span<const int32_t> targets,
+                                    std::vector<int32_t>& counted) const;
+  /// hidden (N, C): the last layer's output. Where `dhidden` (N, C) is given it receives the gradient, and
+  /// the parameters theirs.
+  LossSums head_loss(Exec& exec, const Sequences& s, Tensor hidden, std::span<const int32_t> targets,
+                     const LossOptions& options, Tensor dhidden);
+  /// Features (R, C) to losses, and to their own gradient where `gradient`.
+  void output_loss(Exec& exec, Tensor features, std::span<const int32_t> targets, const LossOptions& options,
+                   bool gradient, double* losses);
+  /// The row of a sequence that a classification head reads.
+  int64_t summary_row(std::span<const int64_t> starts, size_t b) const {
+    return pooler ? starts[b] : starts[b + 1] - 1;
+  }
+
+  /// Gives s what the family's positions need, in scratch. The sequences are, or will be, `lengths` long.
+  void place(Exec& exec, Sequences& s, std::span<const int64_t> lengths) const;
   /// The rows of a fused query-key-value weight in files.
   std::vector<int64_t> qkv_file_rows() const;
-  void check_ids(std::span<const int32_t> ids, int32_t lowest, const char* what) const;
+  void check_ids(std::span<const int32_t> ids, int32_t lowest, int64_t limit, const char* what) const;
   void report(const char* name, int64_t layer, Tensor value) const {
     if (observer) observer(name, layer, value);
   }
@@ -50,8 +89,12 @@ struct Transformer::Impl {
   std::shared_ptr<const ModelSource> source;  // of weights that are used in place
   ParamStore store;
   Param* embedding = nullptr;
-  Param* positions = nullptr;  // learned ones
-  Param* head = nullptr;       // the embedding where tied
+  Param* positions = nullptr;    // learned ones
+  Param* token_types = nullptr;  // BERT's segments
+  Param* head = nullptr;         // (V or labels, C); the embedding where tied
+  Param* head_bias = nullptr;
+  Transform transform;  // in front of a language model's head
+  Transform pooler;     // in front of a classification head
   std::vector<Block> blocks;
   Norm embedding_norm, final_norm;
   float embedding_scale = 1;

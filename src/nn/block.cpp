@@ -18,9 +18,10 @@ Dropout dropout_of(const Sequences& s, double rate, const Rng& rng, uint64_t str
 /// Appends the keys and values of qkv's rows to the caches.
 void append(const Block& block, const Sequences& s, Tensor qkv) {
   const int64_t width = block.kv_heads * block.head_dim;
-  for (int64_t row = 0; row < s.B * s.T; ++row) {
-    const KvRows& cache = s.past[row / s.T];
-    const int64_t at = (cache.past + row % s.T) * width;
+  const int64_t each = s.starts[1];
+  for (int64_t row = 0; row < s.rows(); ++row) {
+    const KvRows& cache = s.past[row / each];
+    const int64_t at = (cache.past + row % each) * width;
     const float* k = qkv.f32() + row * qkv.cols() + block.heads * block.head_dim;
     std::memcpy(cache.keys + at, k, width * sizeof(float));
     std::memcpy(cache.values + at, k + width, width * sizeof(float));
@@ -59,26 +60,17 @@ struct Block::Pass {
   void observe(const char* name, Tensor value) const {
     if (s.observer && *s.observer) (*s.observer)(name, value);
   }
-  Tensor scratch(int64_t cols) const { return exec.scratch.take({s.B, s.T, cols}); }
-  Tensor keep(int64_t cols) const { return kept.take({s.B, s.T, cols}); }
+  Tensor scratch(int64_t cols) const { return exec.scratch.take({s.rows(), cols}); }
+  Tensor keep(int64_t cols) const { return kept.take({s.rows(), cols}); }
 };
 
 AttentionInput Block::attention_input(const Sequences& s, const Rng& rng, Tensor qkv) const {
   const float* q = qkv.f32();
   const float* k = q + heads * head_dim;
-  AttentionInput in{s.B,
-                    s.T,
-                    s.T,
-                    heads,
-                    kv_heads,
-                    head_dim,
-                    q,
-                    qkv.cols(),
-                    k,
-                    k + kv_heads * head_dim,
-                    qkv.cols(),
-                    rules,
-                    dropout_of(s, attention_dropout, rng, kAttentionStream)};
+  AttentionInput in{s.starts,   0,        heads,
+                    kv_heads,   head_dim, q,
+                    qkv.cols(), k,        k + kv_heads * head_dim,
+                    qkv.cols(), rules,    dropout_of(s, attention_dropout, rng, kAttentionStream)};
   in.rules.alibi = s.alibi;
   return in;
 }
@@ -102,13 +94,14 @@ void Block::attend(const Pass& pass, Tensor qkv_rows, Tensor result, Tensor lse)
   Exec& exec = pass.exec;
   const Sequences& s = pass.s;
   if (const Tensor table = s.rope[local_rope]) {
-    rope(exec, table, qkv_rows.f32(), s.B * s.T, qkv_rows.cols(), heads + kv_heads, head_dim);
+    rope(exec, table, qkv_rows.f32(), s.rows(), qkv_rows.cols(), heads + kv_heads, head_dim);
   }
   AttentionInput in = attention_input(s, pass.rng, qkv_rows);
   if (s.past.empty()) return attention(exec, in, result.f32(), lse.f32());
   if (exec.dry()) return;
   append(*this, s, qkv_rows);
-  if (s.T == 1) {
+  const auto sequences = static_cast<int64_t>(s.past.size());
+  if (s.rows() == sequences) {
     std::vector<const float*> keys, values;
     std::vector<int64_t> lengths;
     for (const KvRows& cache : s.past) {
@@ -116,10 +109,10 @@ void Block::attend(const Pass& pass, Tensor qkv_rows, Tensor result, Tensor lse)
       values.push_back(cache.values);
       lengths.push_back(cache.past + 1);
     }
-    return attention_decode(exec, s.B, heads, kv_heads, head_dim, in.q, in.q_stride, keys.data(),
+    return attention_decode(exec, sequences, heads, kv_heads, head_dim, in.q, in.q_stride, keys.data(),
                             values.data(), lengths.data(), in.rules, result.f32());
   }
-  in.S = s.past[0].past + s.T;
+  in.past = s.past[0].past;
   in.k = s.past[0].keys;
   in.v = s.past[0].values;
   in.kv_stride = kv_heads * head_dim;
@@ -181,12 +174,13 @@ void Block::mlp_part(const Pass& pass, Tensor y, BlockSaved& kept) const {
 void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y,
                     BlockSaved* saved) const {
   ArenaScope scope(exec.scratch);
-  const Pass pass{exec, s, rng, saved ? exec.saved : exec.scratch, s.T == 1 && !s.past.empty()};
+  const Pass pass{exec, s, rng, saved ? exec.saved : exec.scratch,
+                  s.rows() == static_cast<int64_t>(s.past.size())};
   BlockSaved kept;
   kept.x = x;
   kept.qkv = pass.keep(qkv.out());
   kept.attention = pass.keep(out.in());
-  if (saved) kept.lse = exec.saved.take({s.B, heads, s.T});
+  if (saved) kept.lse = exec.saved.take({s.rows() * heads});
   kept.r = pass.keep(x.cols());
   kept.h = pass.keep(up.out());
   {
@@ -211,15 +205,15 @@ void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Te
 void Block::mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor n,
                          Tensor d, Tensor dn) {
   ArenaScope scope(exec.scratch);
-  const int64_t B = s.B, T = s.T, C = d.cols();
-  const Tensor dh = exec.scratch.take({B, T, up.out()});
+  const int64_t N = s.rows(), C = d.cols();
+  const Tensor dh = exec.scratch.take({N, up.out()});
   {
     ArenaScope inner(exec.scratch);
-    const Tensor a = exec.scratch.take({B, T, activated()}), da = exec.scratch.take({B, T, activated()});
+    const Tensor a = exec.scratch.take({N, activated()}), da = exec.scratch.take({N, activated()});
     activate(exec, activation, gated, saved.h, a);
     Tensor dm = d;
     if (const Dropout dropout = dropout_of(s, residual_dropout, rng, kMlpResidualStream)) {
-      dm = exec.scratch.take({B, T, C});
+      dm = exec.scratch.take({N, C});
       apply_dropout(exec, d, dropout, dm);
     }
     if (mlp_out_norm) dm = through(exec, mlp_out_norm, saved.mlp_raw, dm);
@@ -245,14 +239,14 @@ void Block::heads_backward(Exec& exec, const BlockSaved& saved, Tensor dqkv) {
 void Block::attention_backward_to_input(Exec& exec, const Sequences& s, const Rng& rng,
                                         const BlockSaved& saved, Tensor n, Tensor d, Tensor dn) {
   ArenaScope scope(exec.scratch);
-  const int64_t B = s.B, T = s.T, C = d.cols();
-  const Tensor dqkv = exec.scratch.take({B, T, qkv.out()});
+  const int64_t N = s.rows(), C = d.cols();
+  const Tensor dqkv = exec.scratch.take({N, qkv.out()});
   {
     ArenaScope inner(exec.scratch);
-    const Tensor da = exec.scratch.take({B, T, out.in()});
+    const Tensor da = exec.scratch.take({N, out.in()});
     Tensor dout = d;
     if (const Dropout dropout = dropout_of(s, residual_dropout, rng, kAttentionResidualStream)) {
-      dout = exec.scratch.take({B, T, C});
+      dout = exec.scratch.take({N, C});
       apply_dropout(exec, d, dropout, dout);
     }
     if (attention_out_norm) dout = through(exec, attention_out_norm, saved.attention_raw, dout);
@@ -263,7 +257,7 @@ void Block::attention_backward_to_input(Exec& exec, const Sequences& s, const Rn
                        da.f32(), dq, dk, dk + kv_heads * head_dim);
   }
   if (const Tensor table = s.rope[local_rope]) {
-    rope(exec, table, dqkv.f32(), B * T, dqkv.cols(), heads + kv_heads, head_dim, true);
+    rope(exec, table, dqkv.f32(), N, dqkv.cols(), heads + kv_heads, head_dim, true);
   }
   if (q_norm) heads_backward(exec, saved, dqkv);
   qkv.backward(exec, n, dqkv, dn);

@@ -35,8 +35,8 @@ LossSums PretrainRun::take_gradients() {
     exec_->rng = Rng(static_cast<uint64_t>(t.seed))
                      .split(static_cast<uint64_t>(state_.step))
                      .split(static_cast<uint64_t>(micro));
-    const LossSums more =
-        model_->train_step(*exec_, inputs_, targets_, t.batch_size, options, t.gradient_checkpointing);
+    const LossSums more = model_->train_step(*exec_, Batch::of(inputs_, t.batch_size), targets_, options,
+                                             t.gradient_checkpointing);
     sums.loss += more.loss;
     sums.count += more.count;
   }
@@ -112,8 +112,8 @@ void PretrainRun::evaluate() {
       std::copy(window.begin() + 1, window.end(), targets_.begin() + b * T);
     }
     const auto count = static_cast<size_t>(n * T);
-    const LossSums more =
-        model_->evaluate(*exec_, std::span(inputs_).first(count), std::span(targets_).first(count), n);
+    const LossSums more = model_->evaluate(*exec_, Batch::of(std::span(inputs_).first(count), n),
+                                           std::span(targets_).first(count));
     sums.loss += more.loss;
     sums.count += more.count;
     for (size_t i = 0; i < count && !bytes_of_.empty(); ++i) {

@@ -54,6 +54,11 @@ void PretrainRun::check_config() const {
   PretrainConfig trial = config_;
   if (!trial.training.init_from.empty()) {
     trial.model = ModelSource::open(trial.training.init_from)->config();
+    if (!trial.model.generates()) {
+      throw UsageError(
+          cat("training.init_from: expected a decoder with a language model's head, found another ",
+              trial.model.model_type, " model"));
+    }
   } else {
     if (trial.model.vocab_size == 0) trial.model.vocab_size = 1;  // the tokenizer's, to come
     trial.model.resolve();
@@ -111,8 +116,8 @@ MemoryPlan PretrainRun::measure(const TrainingConfig& training, size_t* saved, s
   const size_t tokens = static_cast<size_t>(training.batch_size * training.sequence_length);
   const MemoryBlock untouched(tokens * sizeof(int32_t));
   const std::span ids(reinterpret_cast<const int32_t*>(untouched.data()), tokens);
-  model_->train_step(exec, ids, ids, training.batch_size, {}, training.gradient_checkpointing);
-  model_->evaluate(exec, ids, ids, training.batch_size);
+  model_->train_step(exec, Batch::of(ids, training.batch_size), ids, {}, training.gradient_checkpointing);
+  model_->evaluate(exec, Batch::of(ids, training.batch_size), ids);
   *saved = saved_arena.peak();
   *scratch = scratch_arena.peak();
   const size_t weights = static_cast<size_t>(model_->params().count()) * sizeof(float);

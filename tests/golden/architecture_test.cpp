@@ -6,83 +6,23 @@
 #include <cstring>
 #include <map>
 
+#include "golden.h"
 #include "llmtool/core/error.h"
-#include "llmtool/io/safetensors.h"
 #include "llmtool/kernels/optimizer.h"
 #include "llmtool/model/convert.h"
-#include "llmtool/model/transformer.h"
 #include "llmtool/train/optimizer.h"
-#include "support.h"
 
 namespace llmtool {
 namespace {
 
-struct Machine {
-  explicit Machine(int threads = 2) : pool(threads) {}
-  ThreadPool pool;
-  Arena saved{size_t{16} << 20}, scratch{size_t{64} << 20};
-  Exec exec{pool, saved, scratch, Rng(1)};
-};
+using test::as_in_memory;
+using test::difference;
+using test::Machine;
 
-/// LLMTOOL_GOLDENS, or the committed ones.
-std::filesystem::path goldens() {
-  const char* const fresh = std::getenv("LLMTOOL_GOLDENS");
-  return fresh ? std::filesystem::path(fresh) : test::source_file("tests/reference/goldens");
-}
-
-std::vector<std::string> golden_names() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(goldens()))
-    names.push_back(entry.path().filename());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-class Architecture : public ::testing::TestWithParam<std::string> {
+class Architecture : public test::Golden {
  protected:
-  std::filesystem::path folder = goldens() / GetParam();
-  SafetensorsFile golden{folder / "golden.safetensors"};
-  Transformer model = load_transformer(folder);
-  Machine machine;
-
   int64_t rows() const { return golden.tensors().at("input_ids").shape[0]; }
-  std::vector<int32_t> ids(const char* name) const {
-    const Tensor t = golden.tensors().at(name);
-    std::vector<int32_t> values(static_cast<size_t>(t.size()));
-    std::memcpy(values.data(), t.data, t.bytes());
-    return values;
-  }
-  std::vector<float> floats(const std::string& name) const {
-    const Tensor t = golden.tensors().at(name);
-    std::vector<float> values(static_cast<size_t>(t.size()));
-    std::memcpy(values.data(), t.data, t.bytes());
-    return values;
-  }
 };
-
-/// The largest difference, as a share of the largest value expected.
-double difference(const float* found, const std::vector<float>& expected) {
-  double most = 0, scale = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    most = std::max(most, std::abs(static_cast<double>(found[i]) - expected[i]));
-    scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
-  }
-  return most / scale;
-}
-
-/// What a file holds of a parameter, in the parameter's own order.
-std::vector<float> as_in_memory(const Param& p, const std::vector<float>& stored) {
-  std::vector<float> values = stored;
-  const int64_t rows = p.value.shape[0], cols = p.value.size() / rows;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t from = p.file_rows.empty() ? r : p.file_rows[static_cast<size_t>(r)];
-    for (int64_t c = 0; c < cols; ++c) {
-      values[static_cast<size_t>(r * cols + c)] =
-          stored[static_cast<size_t>(p.transpose ? c * rows + r : from * cols + c)];
-    }
-  }
-  return values;
-}
 
 /// Inputs and targets of rows of T + 1 ids.
 void shift(std::span<const int32_t> rows, int64_t B, std::vector<int32_t>& inputs,
@@ -118,9 +58,10 @@ TEST_P(Architecture, LossAndGradientsEqualTheReference) {
     shift(ids("input_ids"), rows(), inputs, targets);
     model.params().allocate_gradients();
     const LossOptions options{1.0 / static_cast<double>(inputs.size()), 0};
-    const LossSums sums = model.train_step(machine.exec, inputs, targets, rows(), options, checkpointing);
+    const LossSums sums =
+        model.train_step(machine.exec, Batch::of(inputs, rows()), targets, options, checkpointing);
     EXPECT_NEAR(sums.loss / static_cast<double>(sums.count), floats("loss")[0], 1e-5);
-    EXPECT_NEAR(model.evaluate(machine.exec, inputs, targets, rows()).loss, sums.loss, 1e-4);
+    EXPECT_NEAR(model.evaluate(machine.exec, Batch::of(inputs, rows()), targets).loss, sums.loss, 1e-4);
     for (const Param& p : model.params().list()) {
       const std::vector<float> expected = as_in_memory(p, floats("grad." + p.name));
       EXPECT_LT(difference(p.grad.f32(), expected), 1e-4) << p.name;
@@ -153,7 +94,7 @@ TEST_P(Architecture, FiftyStepsOfAdamWEqualTheReference) {
   for (size_t step = 0; step < 50; ++step) {
     shift(std::span(all).subspan(step * 4 * 17, 4 * 17), 4, inputs, targets);
     fill_zero(machine.exec, model.params().gradients());
-    const LossSums sums = model.train_step(machine.exec, inputs, targets, 4, {1.0 / 64, 0}, false);
+    const LossSums sums = model.train_step(machine.exec, Batch::of(inputs, 4), targets, {1.0 / 64, 0}, false);
     const double norm = gradient_norm(machine.exec, model.params());
     optimizer.step(machine.exec, 3e-3, std::min(1.0, 1.0 / (norm + 1e-6)));
     ASSERT_NEAR(sums.loss / 64 / expected[step], 1, 1e-4) << "step " << step;
@@ -166,14 +107,14 @@ TEST_P(Architecture, AccumulatedBatchesEqualOneLargeBatch) {
   shift(ids("input_ids"), rows(), inputs, targets);
   const LossOptions options{1.0 / static_cast<double>(inputs.size()), 1e-3};
   model.params().allocate_gradients();
-  model.train_step(machine.exec, inputs, targets, rows(), options, false);
+  model.train_step(machine.exec, Batch::of(inputs, rows()), targets, options, false);
   const Tensor g = model.params().gradients();
   const std::vector<float> whole(g.f32(), g.f32() + g.size());
   fill_zero(machine.exec, g);
   const auto B = static_cast<size_t>(rows()), T = inputs.size() / B;
   for (size_t b = 0; b < B; ++b) {
-    model.train_step(machine.exec, std::span(inputs).subspan(b * T, T), std::span(targets).subspan(b * T, T),
-                     1, options, false);
+    model.train_step(machine.exec, Batch::of(std::span(inputs).subspan(b * T, T), 1),
+                     std::span(targets).subspan(b * T, T), options, false);
   }
   EXPECT_LT(difference(g.f32(), whole), 1e-5);
 }
@@ -186,7 +127,7 @@ TEST_P(Architecture, GradientsHaveTheSameBitsForAnyNumberOfThreads) {
     Machine m(threads);
     Transformer fresh = load_transformer(folder);
     fresh.params().allocate_gradients();
-    fresh.train_step(m.exec, inputs, targets, rows(), {0.01, 1e-4}, false);
+    fresh.train_step(m.exec, Batch::of(inputs, rows()), targets, {0.01, 1e-4}, false);
     const Tensor g = fresh.params().gradients();
     results.emplace_back(g.f32(), g.f32() + g.size());
   }
@@ -270,7 +211,7 @@ TEST_P(Architecture, GgufIsReadBackOrRefused) {
   EXPECT_LT(difference(logits.data(), {expected.begin(), expected.begin() + T * V}), 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Architecture, ::testing::ValuesIn(golden_names()),
+INSTANTIATE_TEST_SUITE_P(Golden, Architecture, ::testing::ValuesIn(test::golden_names(true)),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

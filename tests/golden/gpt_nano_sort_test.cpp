@@ -77,7 +77,7 @@ TEST(GptNanoSort, EveryActivationEqualsTheOnePublished) {
     if (what == "final_norm") compare(value.f32(), "ln_f");
     if (layer == 0 && published.contains(what)) compare(value.f32(), published.at(what));
   });
-  model.evaluate(m.exec, ids, ids, 3);
+  model.evaluate(m.exec, Batch::of(ids, 3), ids);
   EXPECT_EQ(compared, 13);
   model.observe({});
   std::vector<float> logits;

@@ -3,9 +3,11 @@
   make_goldens.py [--family NAME] [--seed 7] [--out tests/reference/goldens]
 
 Needs torch, transformers and safetensors; run from the repository's root. A family is a model_type (all its models) or
-one model's name. Each folder holds a model folder and golden.safetensors: input_ids (B, T), logits, loss, the gradient
-of every parameter ("grad.NAME"), 20 greedy tokens after the first row's first 8 ("greedy"), and, of some, of 50 AdamW
-steps the batches ("train.ids", (50, B, T + 1)) and losses. The tests read fresh ones with LLMTOOL_GOLDENS=FOLDER.
+one model's name. Each folder holds a model folder and golden.safetensors. Of a model that generates: input_ids (B, T),
+logits, loss, the gradient of every parameter ("grad.NAME"), 20 greedy tokens after the first row's first 8 ("greedy"),
+and, of some, of 50 AdamW steps the batches ("train.ids", (50, B, T + 1)) and losses. Of one that reads whole texts:
+sequences one behind the other (input_ids, lengths, token_types), the last layer's output ("hidden"), the pooler's
+("pooled"), and with a head targets, logits, loss and gradients. The tests read fresh ones with LLMTOOL_GOLDENS=FOLDER.
 """
 
 import argparse
@@ -27,8 +29,10 @@ LLAMA3 = dict(rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_factor=
               original_max_position_embeddings=24)
 FALCON = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=48,
               ffn_hidden_size=36)
+BERT = SHAPE | dict(type_vocab_size=3, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+LABELS = dict(id2label={0: "bad", 1: "fair", 2: "good"}, label2id=dict(bad=0, fair=1, good=2))
 
-# name: the classes' name, settings
+# name: the classes' name, settings, and the class's end where it is not ForCausalLM
 MODELS = {
     "llama_gqa": ("Llama", GQA | dict(intermediate_size=40, tie_word_embeddings=False, rms_norm_eps=1e-5)),
     "llama_tied_bias": ("Llama", SHAPE | dict(
@@ -66,13 +70,22 @@ MODELS = {
     "olmo2": ("Olmo2", GQA),
     "stablelm": ("StableLm", GQA | dict(use_qkv_bias=True, partial_rotary_factor=0.5, hidden_size=32)),
     "stablelm_parallel": ("StableLm", GQA | dict(use_parallel_residual=True, partial_rotary_factor=1.0)),
+    "bert": ("Bert", BERT, "Model"),
+    "bert_masked": ("Bert", BERT, "ForMaskedLM"),
+    "bert_masked_untied": ("Bert", BERT | dict(tie_word_embeddings=False, hidden_act="relu"), "ForMaskedLM"),
+    "bert_classifier": ("Bert", BERT | LABELS, "ForSequenceClassification"),
+    "llama_classifier": ("Llama", GQA | LABELS, "ForSequenceClassification"),
+    "gpt2_classifier": ("GPT2", dict(n_embd=24, n_layer=2, n_head=3, n_positions=48, embd_pdrop=0.0, attn_pdrop=0.0,
+                                     resid_pdrop=0.0) | LABELS, "ForSequenceClassification"),
 }
 FILE_NAMES = {"lm_head.weight": "embed_out.weight"}  # of GPT-NeoX, whose files keep the older name
 TRAINED = ("llama_gqa", "llama_tied_bias", "gpt2")
 
 
-def make(kind, settings):
+def make(kind, settings, end="ForCausalLM"):
     config = getattr(hf, kind + "Config")(**COMMON | settings)
+    if end != "ForCausalLM":
+        return getattr(hf, kind + end)(config).float().eval()
     name = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}.get(kind, kind + "ForCausalLM")
     return getattr(hf, name)(config).float().eval()
 
@@ -117,12 +130,46 @@ def language(vocabulary):
     return batches
 
 
+def write(golden, model, name, folder):
+    save_file({k: v.detach().contiguous() for k, v in golden.items()}, folder / "golden.safetensors")
+    print(name, sum(p.numel() for p in model.parameters()), "parameters, loss", float(golden.get("loss", torch.tensor(torch.nan)).detach()))
+
+
+def write_encoder_golden(name, model, folder):
+    """Each sequence alone, as no other influences it."""
+    bert = model.config.model_type == "bert"
+    lengths = [13, 1, 30, 7]
+    sequences = [torch.randint(0, model.config.vocab_size, (1, n)) for n in lengths]
+    types = [torch.randint(0, 3, (1, n)) for n in lengths]
+    golden = {"input_ids": torch.cat(sequences, 1)[0].int(), "lengths": torch.tensor(lengths).int()}
+    if bert:
+        golden["token_types"] = torch.cat(types, 1)[0].int()
+    inputs = [dict(input_ids=ids) | (dict(token_type_ids=t) if bert else {}) for ids, t in zip(sequences, types)]
+    base = [model.base_model(**row) for row in inputs]
+    golden["hidden"] = torch.cat([b.last_hidden_state[0] for b in base])
+    if bert and base[0].pooler_output is not None:
+        golden["pooled"] = torch.cat([b.pooler_output for b in base])
+    if model.base_model is not model:
+        logits = torch.cat([model(**row).logits.flatten(0, -2) for row in inputs])
+        if logits.shape[0] == len(lengths):  # one per sequence
+            targets = torch.tensor([2, 0, 1, 2])
+        else:
+            targets = torch.where(torch.rand(sum(lengths)) < 0.3, golden["input_ids"].long(), -1)
+        loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=-1)
+        loss.backward()
+        golden |= {"logits": logits, "targets": targets.int(), "loss": loss.reshape(1)}
+        golden |= {"grad." + parameter: p.grad for parameter, p in model.named_parameters() if p.grad is not None}
+    write(golden, model, name, folder)
+
+
 def write_golden(name, folder, seed):
     torch.manual_seed(seed)
     model = make(*MODELS[name])
     randomise(model)
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
+    if len(MODELS[name]) == 3:
+        return write_encoder_golden(name, model, folder)
     vocabulary = model.config.vocab_size
     ids = torch.randint(0, vocabulary, (3, 38) if name in TRAINED else (2, 30))
     logits, loss = loss_of(model, ids)
@@ -140,8 +187,7 @@ def write_golden(name, folder, seed):
         batches = language(vocabulary)
         golden["train.ids"] = batches.int()
         golden["train.losses"] = train(model, batches).float()
-    save_file({k: v.contiguous() for k, v in golden.items()}, folder / "golden.safetensors")
-    print(name, sum(p.numel() for p in model.parameters()), "parameters, loss", float(loss))
+    write(golden, model, name, folder)
 
 
 def main():
@@ -152,8 +198,8 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    chosen = [name for name, (kind, _) in MODELS.items()
-              if args.family in (None, name, getattr(hf, kind + "Config").model_type)]
+    chosen = [name for name, row in MODELS.items()
+              if args.family in (None, name, getattr(hf, row[0] + "Config").model_type)]
     if not chosen:
         parser.error(f"no family {args.family}; there are {', '.join(MODELS)}")
     for name in chosen:

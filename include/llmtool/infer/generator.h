@@ -29,6 +29,8 @@ struct GenerationOptions {
 struct GenerationRequest {
   std::string prompt;
   std::vector<TokenId> ids;  // what the model sees
+  std::vector<int32_t> token_types =
+      {};  // of each id, where a row says them: for models that read whole texts
 };
 
 using TokenLogprob = std::pair<TokenId, double>;

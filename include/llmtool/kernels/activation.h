@@ -9,7 +9,8 @@ enum class Activation {
   silu,
   gelu,       // Hendrycks and Gimpel 2016, with erf
   gelu_tanh,  // its approximation
-  relu
+  relu,
+  tanh
 };
 
 /// y (R, F) = f(h) of h (R, F); gated: y = f(h[:, :F]) * h[:, F:] of h (R, 2F) (Shazeer 2020).

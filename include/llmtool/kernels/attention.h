@@ -2,6 +2,8 @@
 // Attention (Vaswani et al. 2017) with grouped key-value heads (Ainslie et al. 2023), tiled with a running
 // maximum so that no T x T matrix exists (Dao et al. 2022).
 
+#include <span>
+
 #include "llmtool/core/exec.h"
 #include "llmtool/kernels/elementwise.h"
 
@@ -20,10 +22,12 @@ struct AttentionRules {
 /// rounds the slope, the position and their product to bf16, as Falcon was trained.
 void alibi_table(Exec& exec, float scale, bool bf16, Tensor table);
 
-/// Queries (B, T, H, D), the last T of S positions; keys and values (B, S, K, D). Heads lie side by side in a
-/// row; strides are floats from row to row.
+/// Queries (N, H, D), keys and values (N + past, K, D) of sequences that lie one behind the other and do not
+/// see each other. Heads lie side by side in a row; strides are floats from row to row.
 struct AttentionInput {
-  int64_t B, T, S, H, K, D;
+  std::span<const int64_t> starts;  // (B + 1): sequence b is rows [starts[b], starts[b + 1])
+  int64_t past;                     // keys before the queries' own: of one sequence alone, else 0
+  int64_t H, K, D;
   const float* q;
   int64_t q_stride;
   const float* k;
@@ -33,12 +37,14 @@ struct AttentionInput {
   Dropout dropout;  // of the probabilities
 
   int64_t group() const { return H / K; }
+  int64_t sequences() const { return static_cast<int64_t>(starts.size()) - 1; }
 };
 
-/// out (B, T, H, D). lse (B, H, T), where not null, receives log(sum(exp(scores))), which backward needs.
+/// out (N, H, D). lse (N * H), where not null, receives log(sum(exp(scores))), which backward needs: of each
+/// sequence (H, T).
 void attention(Exec& exec, const AttentionInput& in, float* out, float* lse);
 
-/// Gradients for S == T: dq, dk and dv (strides as in `in`) are overwritten.
+/// Gradients where there is no past: dq, dk and dv (strides as in `in`) are overwritten.
 void attention_backward(Exec& exec, const AttentionInput& in, const float* out, const float* lse,
                         const float* dout, float* dq, float* dk, float* dv);
 

@@ -1,6 +1,8 @@
 #pragma once
 // Sums and dropout over whole tensors.
 
+#include <span>
+
 #include "llmtool/core/exec.h"
 
 namespace llmtool {
@@ -36,12 +38,16 @@ void softcap(Exec& exec, Tensor x, float cap);
 /// dx *= the derivative of softcap where its result was y.
 void softcap_backward(Exec& exec, Tensor y, float cap, Tensor dx);
 
-/// The table may be of any storage type. y (R, C) = table[ids] + positions_table[positions] (the second where
-/// it is not empty).
-void embed(Exec& exec, Tensor table, Tensor position_table, const int32_t* ids, const int32_t* positions,
-           Tensor y);
-/// dtable[ids] += dy, dposition_table[positions] += dy (where not empty).
-void embed_backward(Exec& exec, Tensor dy, const int32_t* ids, const int32_t* positions, Tensor dtable,
-                    Tensor dposition_table);
+/// y (R, C) = table[ids], of any storage type.
+void embed(Exec& exec, Tensor table, const int32_t* ids, Tensor y);
+/// y (R, C) += table[ids], an f32 table.
+void embed_more(Exec& exec, Tensor table, const int32_t* ids, Tensor y);
+/// dtable[ids] += dy.
+void embed_backward(Exec& exec, Tensor dy, const int32_t* ids, Tensor dtable);
+/// y (R, C) = x[rows]; and the other way: x[rows] = y, rows that no one names staying as they are.
+void gather_rows(Exec& exec, Tensor x, std::span<const int64_t> rows, Tensor y);
+void scatter_rows(Exec& exec, Tensor y, std::span<const int64_t> rows, Tensor x);
+/// y (B, C): the mean of x's rows [starts[b], starts[b + 1]) each.
+void mean_rows(Exec& exec, Tensor x, std::span<const int64_t> starts, Tensor y);
 
 }  // namespace llmtool

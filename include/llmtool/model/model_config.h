@@ -13,6 +13,9 @@
 
 namespace llmtool {
 
+/// What stands on top of the last layer.
+enum class HeadKind { language_model, classification, none };
+
 /// Canonical keys; the table of architectures maps each family's own spelling (n_embd, n_layer, ...) to them.
 struct ModelConfig {
   std::string model_type = "llama";
@@ -34,8 +37,8 @@ struct ModelConfig {
   int64_t max_window_layers = 0;     // Qwen: the first layer with a window
   int64_t sliding_window_pattern = 2;  // Gemma: every so many-th layer has no window
   std::vector<std::string>
-      layer_types;                   // sliding_attention or full_attention; empty: by the family's pattern
-  int64_t query_pre_attn_scalar = 0; // scores are divided by its root; 0: head_dim
+      layer_types;                    // sliding_attention or full_attention; empty: by the family's pattern
+  int64_t query_pre_attn_scalar = 0;  // scores are divided by its root; 0: head_dim
   double attn_logit_softcapping = 0, final_logit_softcapping = 0;  // 0: none
   bool parallel_residual = false, alibi = false;                   // of families that leave them open
   bool new_decoder_architecture = false, multi_query = false;      // Falcon
@@ -46,17 +49,25 @@ struct ModelConfig {
   bool tie_word_embeddings = true;
   double embedding_dropout = 0, attention_dropout = 0, residual_dropout = 0;
   double initializer_range = 0.02;
+  HeadKind head = HeadKind::language_model;
+  bool pooler = false;              // BERT: a dense layer on the first position
+  int64_t type_vocab_size = 0;      // BERT: token types
+  std::vector<std::string> labels;  // of a classification head
+  std::string problem_type;  // of a classification head; empty: by the labels, as the file says nothing
+  double classifier_dropout = 0;
   std::optional<int64_t> bos_token_id, eos_token_id, pad_token_id;
   std::vector<int64_t> stop_ids;  // generation_config.json's eos_token_id, then config.json's
 
-  static std::vector<std::string> families();
+  static std::vector<std::string> families();  // of decoders: those that pretrain takes
   /// A small model as the family's own config would have it where it is silent. Throws UsageError naming the
   /// families.
   static ModelConfig of_family(const std::string& model_type);
   /// Fills in what is 0 and refuses (UsageError naming the key) what cannot be.
   void resolve();
+  /// Whether next tokens can be predicted: a decoder with a language model's head.
+  bool generates() const;
   /// The keys of a training config's `model` section: model_type, then the Hugging Face spellings of that
-  /// family; of all families where it is empty.
+  /// family; of all decoder families where it is empty.
   void visit(ConfigVisitor& v);
   int64_t kv_heads() const { return num_key_value_heads ? num_key_value_heads : num_attention_heads; }
   /// Positions that a query of this layer sees; 0: all.

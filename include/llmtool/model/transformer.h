@@ -1,5 +1,5 @@
 #pragma once
-// Transformer: a decoder language model, for training and for generation.
+// Transformer: a decoder or encoder model, for training, generation, embedding and classification.
 
 #include <filesystem>
 #include <functional>
@@ -29,6 +29,24 @@ class KvCache {
  private:
   int64_t capacity_, width_;
   MemoryBlock block_;
+};
+
+/// Sequences that lie one behind the other.
+struct Batch {
+  std::span<const int32_t> ids;
+  std::vector<int64_t> lengths;               // of each sequence
+  std::span<const int32_t> token_types = {};  // of each id, where the family has them (BERT); empty: 0
+
+  /// Sequences of one length. Throws Error where the ids cannot be divided so.
+  static Batch of(std::span<const int32_t> ids, int64_t sequences);
+};
+
+/// What stands for a whole sequence.
+enum class Pooling {
+  first,  // its first position (BERT's [CLS])
+  last,   // its last position
+  mean,   // the mean of all positions
+  pooler  // the first behind BERT's pooler, a dense layer with tanh
 };
 
 struct LossOptions {
@@ -70,14 +88,25 @@ class Transformer {
   void decode(Exec& exec, std::span<const int32_t> ids, std::span<KvCache* const> caches,
               Tensor logits) const;
 
-  // Training. inputs and targets (B, T); a target of -1 does not count.
+  // Whole sequences, without a cache; dropout off.
+
+  /// The last layer's output behind the final norm (N, C), the reference library's last_hidden_state.
+  void encode(Exec& exec, const Batch& batch, Tensor hidden) const;
+  /// One vector per sequence (B, C). Throws Error for Pooling::pooler where the model has none.
+  void embed_sequences(Exec& exec, const Batch& batch, Pooling pooling, Tensor vectors) const;
+  /// The logits of a classification head (B, labels). Throws Error where the model has none.
+  void classify(Exec& exec, const Batch& batch, Tensor logits) const;
+  /// The logits of a language model's head (R, V) at those rows of the batch. Throws Error where the model
+  /// has none.
+  void token_logits(Exec& exec, const Batch& batch, std::span<const int64_t> rows, Tensor logits) const;
+
+  // Training. Targets of every id, or, of a classification head, of every sequence; -1 does not count.
 
   /// Loss and gradients: accumulates d(scale * sum of losses) into the parameters' gradients.
-  LossSums train_step(Exec& exec, std::span<const int32_t> inputs, std::span<const int32_t> targets,
-                      int64_t batch, const LossOptions& options, bool checkpointing);
+  LossSums train_step(Exec& exec, const Batch& batch, std::span<const int32_t> targets,
+                      const LossOptions& options, bool checkpointing);
   /// Loss alone, dropout off.
-  LossSums evaluate(Exec& exec, std::span<const int32_t> inputs, std::span<const int32_t> targets,
-                    int64_t batch);
+  LossSums evaluate(Exec& exec, const Batch& batch, std::span<const int32_t> targets);
 
   /// Calls `observer` with every intermediate result of the passes to come: its name ("embedding",
   /// "attention_norm", "qkv", "attention", "attention_out", "mlp_norm", "mlp_up", "mlp_activation",

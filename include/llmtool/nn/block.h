@@ -41,32 +41,35 @@ struct KvRows {
 /// Called with the name of each intermediate result and its value.
 using Observer = std::function<void(const char* name, Tensor value)>;
 
-/// B sequences of T positions.
+/// Sequences of N positions in all that lie one behind the other; none sees another.
 struct Sequences {
-  int64_t B, T;
-  const int32_t* positions;  // (B * T)
+  std::span<const int64_t> starts;  // (B + 1): sequence b is rows [starts[b], starts[b + 1])
+  const int32_t* positions;         // (N)
   /// Tables (n, rotated dimensions) of rope_table, where the family rotates; row r % n for row r. The second
   /// is for layers with local_rope.
   std::array<Tensor, 2> rope = {};
   Tensor alibi = {};                  // (H, n) of alibi_table, where the family has it
-  std::span<const KvRows> past = {};  // one per sequence when generating, else empty; B == 1 or T == 1 then
+  std::span<const KvRows> past = {};  // one per sequence when generating, else empty; one sequence, or of one
+                                      // position each, then
   bool training = false;              // dropout is on
   const Observer* observer = nullptr;
+
+  int64_t rows() const { return starts.back(); }
 };
 
 /// What backward needs of a forward pass. What a family has no use for is empty.
 struct BlockSaved {
-  Tensor x;              // (B, T, C): the block's input
-  Tensor q_raw, k_raw;   // (B, T, H D), (B, T, K D): before their norms
-  Tensor qkv;            // (B, T, (H + 2 K) D): after rotation
-  Tensor attention;      // (B, T, H D)
-  Tensor lse;            // (B, H, T)
-  Tensor attention_raw;  // (B, T, C): before attention_out_norm
-  Tensor r_raw;          // (B, T, C): before after_attention_norm
-  Tensor r;              // (B, T, C): after the attention's residual
-  Tensor h;              // (B, T, F or 2 F): before the activation
-  Tensor mlp_raw;        // (B, T, C): before mlp_out_norm
-  Tensor y_raw;          // (B, T, C): before after_mlp_norm
+  Tensor x;              // (N, C): the block's input
+  Tensor q_raw, k_raw;   // (N, H D), (N, K D): before their norms
+  Tensor qkv;            // (N, (H + 2 K) D): after rotation
+  Tensor attention;      // (N, H D)
+  Tensor lse;            // (N * H)
+  Tensor attention_raw;  // (N, C): before attention_out_norm
+  Tensor r_raw;          // (N, C): before after_attention_norm
+  Tensor r;              // (N, C): after the attention's residual
+  Tensor h;              // (N, F or 2 F): before the activation
+  Tensor mlp_raw;        // (N, C): before mlp_out_norm
+  Tensor y_raw;          // (N, C): before after_mlp_norm
 };
 
 /// Each norm stands where its name says, or is absent:
@@ -87,10 +90,10 @@ class Block {
   Norm q_norm, k_norm;        // of each head where their weights are (D), else of the whole row
   Linear qkv, out, up, down;  // `up` is gate and up side by side where gated
 
-  /// x, y (B, T, C). With saved == nullptr nothing is kept; with an empty y only `saved` is made, for less
+  /// x, y (N, C). With saved == nullptr nothing is kept; with an empty y only `saved` is made, for less
   /// than the whole price. `rng` is the layer's own stream for dropout.
   void forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y, BlockSaved* saved) const;
-  /// d (B, T, C) holds the gradient with respect to y and then that with respect to x.
+  /// d (N, C) holds the gradient with respect to y and then that with respect to x.
   void backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d);
 
  private:

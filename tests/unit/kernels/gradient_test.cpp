@@ -171,7 +171,8 @@ TEST(Embedding, GathersAndSpreads) {
   auto table = normal(7 * 3, 1), places = normal(4 * 3, 2), dy = normal(6 * 3, 3);
   const int32_t ids[] = {6, 0, 6, 6, 2, 0}, positions[] = {0, 1, 2, 0, 1, 2};
   std::vector<float> y(18), dtable(21, 1), dplaces(12, 1);
-  embed(m.exec, view(table, 7, 3), view(places, 4, 3), ids, positions, view(y, 6, 3));
+  embed(m.exec, view(table, 7, 3), ids, view(y, 6, 3));
+  embed_more(m.exec, view(places, 4, 3), positions, view(y, 6, 3));
   const auto f = [&](const auto& in) {
     auto out = in[0];
     out.clear();
@@ -184,7 +185,8 @@ TEST(Embedding, GathersAndSpreads) {
   };
   const std::vector<Values<double>> inputs = {widen(table), widen(places)};
   EXPECT_LT(distance(y, f(inputs)), kRounding);
-  embed_backward(m.exec, view(dy, 6, 3), ids, positions, view(dtable, 7, 3), view(dplaces, 4, 3));
+  embed_backward(m.exec, view(dy, 6, 3), ids, view(dtable, 7, 3));
+  embed_backward(m.exec, view(dy, 6, 3), positions, view(dplaces, 4, 3));
   auto expected = gradients(inputs, widen(dy), f);
   for (auto& gradient : expected) {
     for (double& value : gradient) value += 1;
@@ -198,12 +200,18 @@ struct AttentionCase {
   double dropout;
 };
 
-AttentionInput input_of(const AttentionShape& a, double dropout, const std::vector<float>& q,
-                        const std::vector<float>& k, const std::vector<float>& v) {
+std::vector<int64_t> starts_of(const AttentionShape& a) {
+  std::vector<int64_t> starts;
+  for (size_t b = 0; b <= a.B; ++b) starts.push_back(static_cast<int64_t>(b * a.T));
+  return starts;
+}
+
+AttentionInput input_of(const AttentionShape& a, const std::vector<int64_t>& starts, double dropout,
+                        const std::vector<float>& q, const std::vector<float>& k,
+                        const std::vector<float>& v) {
   const auto number = [](size_t n) { return static_cast<int64_t>(n); };
-  return {number(a.B),
-          number(a.T),
-          number(a.S),
+  return {starts,
+          number(a.S - a.T),
           number(a.H),
           number(a.K),
           number(a.D),
@@ -227,7 +235,8 @@ TEST(Attention, ForwardEqualsTheReference) {
     Machine m;
     const auto q = normal(a.B * a.T * a.H * a.D, 1), k = normal(a.B * a.S * a.K * a.D, 2),
                v = normal(a.B * a.S * a.K * a.D, 3);
-    const AttentionInput in = input_of(a, dropout, q, k, v);
+    const auto starts = starts_of(a);
+    const AttentionInput in = input_of(a, starts, dropout, q, k, v);
     std::vector<float> out(q.size()), lse(a.B * a.H * a.T);
     attention(m.exec, in, out.data(), lse.data());
     const Factor factor = [&](uint64_t n) {
@@ -245,7 +254,8 @@ TEST(Attention, GradientsEqualTheReference) {
     const auto q = normal(a.B * a.T * a.H * a.D, 1), k = normal(a.B * a.S * a.K * a.D, 2),
                v = normal(a.B * a.S * a.K * a.D, 3);
     const auto dout = normal(q.size(), 4);
-    const AttentionInput in = input_of(a, dropout, q, k, v);
+    const auto starts = starts_of(a);
+    const AttentionInput in = input_of(a, starts, dropout, q, k, v);
     std::vector<float> out(q.size()), lse(a.B * a.H * a.T), dq(q.size(), 9), dk(k.size(), 9), dv(v.size(), 9);
     attention(m.exec, in, out.data(), lse.data());
     attention_backward(m.exec, in, out.data(), lse.data(), dout.data(), dq.data(), dk.data(), dv.data());
@@ -268,11 +278,51 @@ TEST(Attention, LargeScoresDoNotOverflow) {
   Machine m;
   auto q = normal(8, 1, 300), k = normal(8, 2, 300), v = normal(8, 3);
   std::vector<float> out(8), lse(4);
-  attention(m.exec, input_of(a, 0, q, k, v), out.data(), lse.data());
+  const auto starts = starts_of(a);
+  attention(m.exec, input_of(a, starts, 0, q, k, v), out.data(), lse.data());
   // Scores of 1e5 are known to 1e5 * 6e-8, so that probabilities are off by a hundredth.
   EXPECT_LT(
       distance(out, reference::attention(a, widen(q), widen(k), widen(v), [](uint64_t) { return 1.0; })),
       0.02);
+}
+
+/// Sequences side by side against each of them alone, for queries that see all keys and for those that see
+/// the earlier ones.
+TEST(Attention, SequencesDoNotSeeEachOther) {
+  const std::vector<int64_t> starts = {0, 3, 4, 154, 160};
+  const AttentionShape a{1, 160, 160, 4, 2, 3};
+  const auto q = normal(160 * 12, 1), k = normal(160 * 6, 2), v = normal(160 * 6, 3),
+             dout = normal(160 * 12, 4);
+  for (const bool causal : {true, false}) {
+    Machine m;
+    struct Results {
+      std::vector<float> out = std::vector<float>(160 * 12), lse = std::vector<float>(160 * 4),
+                         dq = std::vector<float>(160 * 12), dk = std::vector<float>(160 * 6),
+                         dv = std::vector<float>(160 * 6);
+    } together, alone;
+    const auto run = [&](std::span<const int64_t> parts, int64_t first, Results& r) {
+      AttentionInput in = input_of(a, {}, 0, q, k, v);
+      in.starts = parts;
+      in.rules.causal = causal;
+      in.q += first * 12, in.k += first * 6, in.v += first * 6;
+      attention(m.exec, in, &r.out[first * 12], &r.lse[first * 4]);
+      attention_backward(m.exec, in, &r.out[first * 12], &r.lse[first * 4], &dout[first * 12],
+                         &r.dq[first * 12], &r.dk[first * 6], &r.dv[first * 6]);
+    };
+    run(starts, 0, together);
+    for (size_t b = 0; b + 1 < starts.size(); ++b) {
+      const int64_t part[] = {0, starts[b + 1] - starts[b]};
+      run(part, starts[b], alone);
+    }
+    EXPECT_EQ(together.out, alone.out);
+    EXPECT_EQ(together.lse, alone.lse);
+    EXPECT_EQ(together.dq, alone.dq);
+    EXPECT_EQ(together.dk, alone.dk);
+    EXPECT_EQ(together.dv, alone.dv);
+    // A first position that sees the others differs from one that does not.
+    const bool first_is_own = std::abs(together.out[0] - v[0]) < 1e-6;
+    EXPECT_EQ(first_is_own, causal);
+  }
 }
 
 TEST(AttentionDecode, EqualsTheLastRowOfTheReference) {

@@ -106,7 +106,7 @@ TEST_P(Model, RecomputingLayersChangesNoBit) {
   for (const bool recompute : {false, true}) {
     dropping.params().allocate_gradients();
     machine.exec.rng = Rng(9);
-    dropping.train_step(machine.exec, inputs, targets, 3, {0.1, 0}, recompute);
+    dropping.train_step(machine.exec, Batch::of(inputs, 3), targets, {0.1, 0}, recompute);
     const Tensor g = dropping.params().gradients();
     results.emplace_back(g.f32(), g.f32() + g.size());
   }
@@ -119,10 +119,10 @@ TEST_P(Model, ADryRunMeasuresWhatAStepTakes) {
     model.params().allocate_gradients();
     Arena saved_size, scratch_size;
     Exec dry{machine.pool, saved_size, scratch_size, Rng()};
-    model.train_step(dry, ids, ids, 3, {}, recompute);
+    model.train_step(dry, Batch::of(ids, 3), ids, {}, recompute);
     Arena saved(saved_size.peak()), scratch(scratch_size.peak());
     Exec exec{machine.pool, saved, scratch, Rng()};
-    EXPECT_NO_THROW(model.train_step(exec, ids, ids, 3, {}, recompute));
+    EXPECT_NO_THROW(model.train_step(exec, Batch::of(ids, 3), ids, {}, recompute));
     EXPECT_EQ(saved.peak(), saved_size.peak());
     EXPECT_EQ(scratch.peak(), scratch_size.peak());
   }
@@ -133,10 +133,10 @@ TEST_P(Model, TargetsThatDoNotCountHaveNoInfluence) {
   auto targets = random_ids(20, 2);
   for (size_t i = 10; i < 20; ++i) targets[i] = -1;
   model.params().allocate_gradients();
-  const LossSums masked = model.train_step(machine.exec, inputs, targets, 2, {1, 0}, false);
+  const LossSums masked = model.train_step(machine.exec, Batch::of(inputs, 2), targets, {1, 0}, false);
   EXPECT_EQ(masked.count, 10);
   const LossSums alone =
-      model.evaluate(machine.exec, std::span(inputs).first(10), std::span(targets).first(10), 1);
+      model.evaluate(machine.exec, Batch::of(std::span(inputs).first(10), 1), std::span(targets).first(10));
   EXPECT_NEAR(masked.loss, alone.loss, 1e-4);
 }
 
@@ -158,9 +158,11 @@ TEST_P(Model, WhatCannotBeIsSaid) {
   EXPECT_NE(said([&] { logits_of(machine.exec, negative, cache, 1); }).find("-1"), std::string::npos);
   EXPECT_EQ(cache.length, 0);
   const auto long_row = random_ids(701, 1);
-  EXPECT_NE(said([&] { model.evaluate(machine.exec, long_row, long_row, 1); }).find("at most 700 positions"),
+  EXPECT_NE(said([&] {
+              model.evaluate(machine.exec, Batch::of(long_row, 1), long_row);
+            }).find("at most 700 positions"),
             std::string::npos);
-  EXPECT_NE(said([&] { model.evaluate(machine.exec, eleven, eleven, 2); }).find("2 sequences"),
+  EXPECT_NE(said([&] { model.evaluate(machine.exec, Batch::of(eleven, 2), eleven); }).find("2 sequences"),
             std::string::npos);
 }
 

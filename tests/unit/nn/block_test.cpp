@@ -206,7 +206,9 @@ TEST_P(BlockOf, EqualsTheReferenceForwardAndBackward) {
   std::vector<float> y(x.size()), d = dy, angles(kT * kD);
   std::vector<int32_t> positions;
   for (int32_t i = 0; i < B * T; ++i) positions.push_back(i % static_cast<int32_t>(T));
-  Sequences s{B, T, positions.data()};
+  const int64_t starts[] = {0, T, 2 * T};
+  static_assert(kB == 2);
+  Sequences s{starts, positions.data()};
   s.training = true;
   if (subject.family.rotates) {
     s.rope[0] = {angles.data(), {T, kD}};
