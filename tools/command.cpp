@@ -27,6 +27,9 @@ const CommandRow kCommands[] = {
     {"pretrain", "Train a language model on text by next-token prediction", pretrain_command},
     {"finetune", "Adapt a pretrained model to a task", finetune_command},
     {"generate", "Write text with a model", generate_command},
+    {"embed", "Turn texts into vectors", embed_command},
+    {"classify", "Label texts with a classification model", classify_command},
+    {"fill-mask", "Say what a masked-LM model expects at mask tokens", fill_mask_command},
     {"info", "Say what a model is, and what memory it takes", info_command},
     {"convert", "Turn a model into another format", convert_command},
     {"schema", "Print the JSON Schema of a command's config", schema_command},
@@ -143,23 +146,27 @@ int run_parsed(CLI::App& app, int argc, char** argv, const std::function<int()>&
 }
 }  // namespace
 
+void add_plain_flags(CLI::App& app, CommonFlags& flags) {
+  app.add_option("--threads", flags.threads, "Threads (default: the cores this process may use)")
+      ->check(CLI::Range(1, 4096).description(""))
+      ->type_name("N")
+      ->group("Common");
+  app.add_flag("--json", flags.json, "Print the result as JSON")->group("Common");
+  app.add_flag("--quiet", flags.quiet, "Say nothing but warnings and errors")->group("Common");
+}
+
 void add_common_flags(CLI::App& app, CommonFlags& flags) {
   app.add_option("--config", flags.config, "Config file (JSON)")->type_name("FILE")->group("Common");
   app.add_option("--set", flags.settings, "Set one key of the config: a.b=value (JSON)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false)
       ->group("Common");
-  app.add_option("--threads", flags.threads, "Threads (default: the cores this process may use)")
-      ->check(CLI::Range(1, 4096).description(""))
-      ->type_name("N")
-      ->group("Common");
   // The same range as of a seed in a config, where the run is recorded.
   app.add_option("--seed", flags.seed, "Seed of every random choice")
       ->check(CLI::Range(int64_t{0}, ConfigVisitor::kMaxInteger).description(""))
       ->type_name("N")
       ->group("Common");
-  app.add_flag("--json", flags.json, "Print the result as JSON")->group("Common");
-  app.add_flag("--quiet", flags.quiet, "Say nothing but warnings and errors")->group("Common");
+  add_plain_flags(app, flags);
   app.add_flag("--print-config", flags.print_config, "Print the config that would run, and exit")
       ->group("Common");
 }

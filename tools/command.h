@@ -14,7 +14,7 @@ class App;
 
 namespace llmtool {
 
-/// Flags that every command takes.
+/// Flags that commands share.
 struct CommonFlags {
   std::string config;                 // --config F
   std::vector<std::string> settings;  // --set a.b=value
@@ -26,6 +26,8 @@ struct CommonFlags {
 };
 
 void add_common_flags(CLI::App& app, CommonFlags& flags);
+/// Of a command without a config or a random choice: threads, json and quiet alone.
+void add_plain_flags(CLI::App& app, CommonFlags& flags);
 /// The config file (when given) with --set applied. Throws UsageError.
 nlohmann::json read_config_json(const CommonFlags& flags);
 
@@ -35,6 +37,9 @@ std::function<int()> tokenize_command(CLI::App& app);
 std::function<int()> pretrain_command(CLI::App& app);
 std::function<int()> finetune_command(CLI::App& app);
 std::function<int()> generate_command(CLI::App& app);
+std::function<int()> embed_command(CLI::App& app);
+std::function<int()> classify_command(CLI::App& app);
+std::function<int()> fill_mask_command(CLI::App& app);
 std::function<int()> info_command(CLI::App& app);
 std::function<int()> convert_command(CLI::App& app);
 std::function<int()> schema_command(CLI::App& app);

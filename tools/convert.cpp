@@ -3,10 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include "command.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
+#include "llmtool/core/workspace.h"
 #include "llmtool/io/files.h"
 #include "llmtool/model/transformer.h"
 #include "llmtool/text/gguf_vocabulary.h"
@@ -44,20 +46,25 @@ void write_tokenizer(const ModelSource& source, const Tokenizer* tokenizer, cons
   if (!copied && !tokenizer) warn("the model has no tokenizer that can be read: none is written");
 }
 
-/// The logits of the text's first tokens, from a model's files.
-std::vector<float> logits_of(ThreadPool& pool, const fs::path& path, const std::vector<TokenId>& ids) {
+/// What the model says of a text's first tokens: logits, or the last layer's output where it has no head for
+/// them.
+std::vector<float> outputs_of(ThreadPool& pool, const fs::path& path, const std::vector<TokenId>& ids) {
   const Transformer model(std::shared_ptr<const ModelSource>(ModelSource::open(path)));
-  const auto n = static_cast<int64_t>(ids.size()), V = model.config().vocab_size;
-  std::vector<float> logits(static_cast<size_t>(n * V));
-  const Tensor out(logits.data(), {n, V});
-  KvCache cache(model.config(), n);
-  Arena saved_size, scratch_size;
-  Exec dry{pool, saved_size, scratch_size, Rng()};
-  model.forward(dry, ids, cache, out);
-  Arena saved(saved_size.peak()), scratch(scratch_size.peak());
-  Exec exec{pool, saved, scratch, Rng()};
-  model.forward(exec, ids, cache, out);
-  return logits;
+  const bool logits = model.config().head == HeadKind::language_model;
+  const auto n = static_cast<int64_t>(ids.size()),
+             width = logits ? model.config().vocab_size : model.config().hidden_size;
+  std::vector<float> values(static_cast<size_t>(n * width));
+  std::vector<int64_t> rows(ids.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  Workspace(pool).run([&](Exec& exec) {
+    const Tensor out(values.data(), {n, width});
+    if (logits) {
+      model.token_logits(exec, Batch::of(ids, 1), rows, out);
+    } else {
+      model.encode(exec, Batch::of(ids, 1), out);
+    }
+  });
+  return values;
 }
 
 nlohmann::ordered_json verify(const ConvertFlags& flags, const ModelSource& source,
@@ -69,7 +76,7 @@ nlohmann::ordered_json verify(const ConvertFlags& flags, const ModelSource& sour
   if (tokenizer->adds_bos()) ids.insert(ids.begin(), tokenizer->bos_id());
   ids.resize(std::min<size_t>({ids.size(), 256, static_cast<size_t>(source.config().context())}));
   if (ids.empty()) throw UsageError(cat("--verify: ", flags.verify, ": expected text, found none"));
-  const std::vector<float> before = logits_of(pool, flags.in, ids), after = logits_of(pool, flags.out, ids);
+  const std::vector<float> before = outputs_of(pool, flags.in, ids), after = outputs_of(pool, flags.out, ids);
   const size_t V = before.size() / ids.size();
   double most = 0;
   int64_t same = 0;
@@ -126,7 +133,7 @@ std::function<int()> convert_command(CLI::App& app) {
   app.add_option("--dtype", f->dtype, "f32, f16, bf16; q8_0, q4_0 in GGUF (default: the model's)");
   app.add_option("--verify", f->verify, "Run both on this text and say the greatest logit difference");
   app.add_option("--tokenizer", f->tokenizer, "Tokenizer (default: the model's)");
-  add_common_flags(app, f->common);
+  add_plain_flags(app, f->common);
   return [f] { return run_convert(*f); };
 }
 

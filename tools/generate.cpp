@@ -129,6 +129,10 @@ int run_generate(GenerateFlags& flags) {
   if (flags.model.empty()) throw UsageError("--model: expected a model folder or a run folder");
   ThreadPool pool(flags.common.threads);
   const std::shared_ptr<const ModelSource> files = ModelSource::open(flags.model);
+  if (!files->config().generates()) {
+    throw UsageError(cat(flags.model, ": expected a decoder with a language model's head, found a ",
+                         files->config().model_type, " model for `embed`, `classify` or `fill-mask`"));
+  }
   const auto tokenizer = tokenizer_of(*files, flags.tokenizer);
   const Transformer model(files);
   settle_stops(config, model, tokenizer.get());

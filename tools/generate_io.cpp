@@ -70,6 +70,8 @@ class PromptReader {
     if (row.has("prompt_ids")) {
       const std::vector<int64_t> ids = row.integers("prompt_ids", 0, INT32_MAX);
       request.ids.assign(ids.begin(), ids.end());
+      const std::vector<int64_t> types = row.integers("token_type_ids", 0, INT32_MAX);
+      request.token_types.assign(types.begin(), types.end());
       if (tokenizer_) {
         for (const TokenId id : request.ids) {
           if (id >= tokenizer_->vocab_size()) return;  // beyond the text, but perhaps not beyond the model

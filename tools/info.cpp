@@ -41,6 +41,18 @@ nlohmann::ordered_json tokenizer_row(const Tokenizer& tokenizer) {
           {"eos_id", tokenizer.eos_id()}, {"adds_bos", tokenizer.adds_bos()}};
 }
 
+const char* head_name(const ModelConfig& c) {
+  switch (c.head) {
+    case HeadKind::language_model:
+      return c.generates() ? "language model" : "masked language model";
+    case HeadKind::classification:
+      return "classification";
+    case HeadKind::none:
+      break;
+  }
+  return "none";
+}
+
 nlohmann::ordered_json describe(const InfoFlags& flags) {
   const auto source = ModelSource::open(flags.model);
   const ModelConfig& c = source->config();
@@ -59,6 +71,7 @@ nlohmann::ordered_json describe(const InfoFlags& flags) {
   nlohmann::ordered_json json = {{"path", source->path().string()},
                                  {"format", source->format()},
                                  {"model_type", c.model_type},
+                                 {"head", head_name(c)},
                                  {"parameters", parameters},
                                  {"parameters_by_part", parts},
                                  {"dtype", dtype_name(usual_dtype(*source))},
@@ -71,6 +84,7 @@ nlohmann::ordered_json describe(const InfoFlags& flags) {
                                  {"kv_heads", c.kv_heads()},
                                  {"head_dim", c.head_dim},
                                  {"tied_head", c.tie_word_embeddings}};
+  if (c.head == HeadKind::classification) json["labels"] = c.labels;
   json["tokenizer"] = tokenizer ? tokenizer_row(*tokenizer) : nlohmann::ordered_json(nullptr);
   json["stop_ids"] = c.stop_ids;
   json["chat_template"] = has_chat_template(*source);
@@ -89,7 +103,9 @@ void print(const nlohmann::ordered_json& json) {
   for (const auto& [name, n] : json["parameters_by_part"].items())
     parts += cat(parts.empty() ? "" : ", ", name, " ", count(n));
   std::cout << json["path"].get<std::string>() << ": " << json["format"].get<std::string>() << "\n"
-            << "family      " << json["model_type"].get<std::string>() << ", stored as "
+            << "family      " << json["model_type"].get<std::string>()
+            << ", head: " << json["head"].get<std::string>()
+            << (json.contains("labels") ? " " + json["labels"].dump() : "") << ", stored as "
             << json["dtype"].get<std::string>() << "\n"
             << "parameters  " << count(json["parameters"]) << ": " << parts << "\n"
             << "shape       " << json["layers"] << " layers of " << json["hidden_size"] << ", feed-forward "
@@ -122,7 +138,7 @@ std::function<int()> info_command(CLI::App& app) {
                  "Positions that memory is reckoned for (default: the model's, up to 2048)");
   app.add_option("--batch-size", f->batch, "Sequences that memory is reckoned for (default: 1)")
       ->check(CLI::Range(1, 1 << 20).description(""));
-  add_common_flags(app, f->common);
+  add_plain_flags(app, f->common);
   return [f] {
     set_quiet(f->common.quiet);
     const nlohmann::ordered_json json = describe(*f);

@@ -26,7 +26,8 @@ void check_gguf(const ModelConfig& c, const Architecture& row) {
   const auto refuse = [](const std::string& what) {
     throw UsageError("llama.cpp has no such model: " + what);
   };
-  if (!c.generates()) refuse(cat(class_of(c), " in what this program writes"));
+  if (!c.generates())
+    throw UsageError(cat("GGUF: expected a decoder with a language model's head, found ", class_of(c)));
   ModelConfig usual = ModelConfig::of_family(c.model_type);
   if (c.hidden_act != usual.hidden_act) refuse(cat(c.model_type, " with ", c.hidden_act));
   const bool plain = row.model_type == std::string("qwen3") || row.model_type == std::string("olmo2") ||
