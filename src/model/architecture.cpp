@@ -193,6 +193,71 @@ Architecture qwen3() {
   return a;
 }
 
+std::vector<ConfigKey> expert_keys(int64_t experts, int64_t chosen, const char* name = "num_experts") {
+  return {IntegerKey{name, &C::num_experts, 1, kMaxWidth, experts, "experts of a layer"},
+          IntegerKey{"num_experts_per_tok", &C::num_experts_per_tok, 1, kMaxWidth, chosen,
+                     "experts that a position uses"}};
+}
+std::vector<ConfigKey> qwen_expert_keys(int64_t width) {
+  return {IntegerKey{"moe_intermediate_size", &C::moe_intermediate_size, 0, kMaxWidth, width,
+                     "an expert's width; 0: intermediate_size"},
+          IntegerKey{"decoder_sparse_step", &C::decoder_sparse_step, 1, kMaxLayers, 1,
+                     "every so many-th layer has experts"},
+          BooleanKey{"norm_topk_prob", &C::norm_topk_prob, false, "the chosen experts' weights sum to 1"}};
+}
+
+Architecture mixtral() {
+  Architecture a = mistral();
+  a.model_type = "mixtral";
+  a.class_stem = "Mixtral";
+  a.names.experts = {.router = "block_sparse_moe.gate",
+                     .prefix = "block_sparse_moe.experts.",
+                     .up = {"w1", "w3"},
+                     .down = "w2"};
+  a.keys = changed(a.keys, {eps("rms_norm_eps", 1e-5), theta(1e6), window(0)});
+  a.keys = changed(a.keys, expert_keys(8, 2, "num_local_experts"));
+  return a;
+}
+
+ExpertNames qwen_experts() {
+  return {
+      .router = "mlp.gate", .prefix = "mlp.experts.", .up = {"gate_proj", "up_proj"}, .down = "down_proj"};
+}
+
+Architecture qwen2_moe() {
+  Architecture a = qwen2();
+  a.model_type = "qwen2_moe";
+  a.class_stem = "Qwen2Moe";
+  a.names.experts = qwen_experts();
+  a.names.experts.shared_up = {"mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj"};
+  a.names.experts.shared_down = "mlp.shared_expert.down_proj";
+  a.names.experts.shared_gate = "mlp.shared_expert_gate";
+  a.qkv_bias = &C::attention_bias;
+  a.keys =
+      changed(a.keys, {width("hidden_size", 2048), inner("intermediate_size", 5632, kInnerOfLlama),
+                       layers("num_hidden_layers", 24), heads("num_attention_heads", 16), kv_heads(16),
+                       BooleanKey{"qkv_bias", &C::attention_bias, true, "biases in q, k and v"},
+                       IntegerKey{"shared_expert_intermediate_size", &C::shared_expert_intermediate_size, 0,
+                                  kMaxWidth, 5632, "the shared expert's width; 0: intermediate_size"}});
+  a.keys = changed(a.keys, expert_keys(60, 4));
+  a.keys = changed(a.keys, qwen_expert_keys(1408));
+  return a;
+}
+
+Architecture qwen3_moe() {
+  Architecture a = qwen3();
+  a.model_type = "qwen3_moe";
+  a.class_stem = "Qwen3Moe";
+  a.windows = Windows::all;
+  a.names.experts = qwen_experts();
+  a.keys = changed(without(a.keys, {"max_window_layers"}),
+                   {width("hidden_size", 2048), inner("intermediate_size", 6144, kInnerOfLlama),
+                    layers("num_hidden_layers", 24), kv_heads(4), head_dim(0)});
+  a.keys = changed(a.keys, expert_keys(128, 8));
+  a.keys = changed(a.keys, qwen_expert_keys(768));
+  return a;
+}
+
 Architecture gemma() {
   Architecture a = llama();
   a.model_type = "gemma";
@@ -533,9 +598,10 @@ Architecture bert() {
 
 const std::vector<Architecture>& table() {
   static const std::vector<Architecture> rows = [] {
-    std::vector<Architecture> all = {llama(),    gpt2(),     mistral(), qwen2(), qwen3(),
-                                     gemma(),    gemma2(),   gemma3(),  phi3(),  stablelm_parallel(),
-                                     stablelm(), gpt_neox(), olmo2(),   bloom(), bert()};
+    std::vector<Architecture> all = {llama(),    gpt2(),      mistral(),  qwen2(), qwen3(),
+                                     gemma(),    gemma2(),    gemma3(),   phi3(),  stablelm_parallel(),
+                                     stablelm(), gpt_neox(),  olmo2(),    bloom(), bert(),
+                                     mixtral(),  qwen2_moe(), qwen3_moe()};
     for (Architecture& row : falcon()) all.push_back(std::move(row));
     return all;
   }();

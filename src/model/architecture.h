@@ -67,6 +67,15 @@ enum class Windows {
   alternating  // all but every sliding_window_pattern-th
 };
 
+/// Of a layer with sparse experts, in place of its feed-forward part's.
+struct ExpertNames {
+  const char *router = "", *prefix = "";  // an expert's weights stand behind `prefix` and its number
+  std::vector<const char*> up = {};
+  const char* down = "";
+  std::vector<const char*> shared_up = {};  // empty: there is no shared expert
+  const char *shared_down = "", *shared_gate = "";
+};
+
 /// Tensor names; those of a layer stand behind `layers` and its number, without ".weight" and ".bias". Empty:
 /// the family has none; so the names say which of the block's norms there are.
 struct WeightNames {
@@ -81,6 +90,7 @@ struct WeightNames {
   const char* out = "";
   std::vector<const char*> up = {};  // one (fused where gated), or gate and up
   const char* down = "";
+  ExpertNames experts = {};
 };
 
 /// A field's value that tells one layout of a family from another.

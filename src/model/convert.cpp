@@ -28,6 +28,7 @@ void check_gguf(const ModelConfig& c, const Architecture& row) {
   };
   if (!c.generates())
     throw UsageError(cat("GGUF: expected a decoder with a language model's head, found ", class_of(c)));
+  if (*row.names.experts.router) throw UsageError("GGUF: models with experts cannot be written yet");
   ModelConfig usual = ModelConfig::of_family(c.model_type);
   if (c.hidden_act != usual.hidden_act) refuse(cat(c.model_type, " with ", c.hidden_act));
   const bool plain = row.model_type == std::string("qwen3") || row.model_type == std::string("olmo2") ||

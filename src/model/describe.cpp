@@ -31,11 +31,15 @@ std::vector<std::pair<std::string, int64_t>> parameters_by_part(const ModelConfi
     } else if (has(p, names.head) || has(p, names.head_transform) || p.name == names.head_bias ||
                has(p, names.pooler) || has(p, names.classifier)) {
       part = 4;
-    } else if (has(p, names.down)) {
+    } else if (has(p, names.down) || has(p, names.experts.router) || has(p, names.experts.shared_gate) ||
+               has(p, names.experts.shared_down) ||
+               (*names.experts.prefix && p.name.find(names.experts.prefix) != std::string::npos)) {
       part = 2;
     } else {
-      for (const char* up : names.up) {
-        if (has(p, up)) part = 2;
+      for (const auto* list : {&names.up, &names.experts.shared_up}) {
+        for (const char* up : *list) {
+          if (has(p, up)) part = 2;
+        }
       }
     }
     parts[part].second += p.value.size();

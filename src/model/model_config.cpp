@@ -173,6 +173,13 @@ void read_layer_types(const JsonObject& json, ModelConfig& c) {
   }
 }
 
+void read_experts(const JsonObject& json, ModelConfig& c) {
+  // Both names are about for the same.
+  for (const char* name : {"num_local_experts", "num_experts"})
+    c.num_experts = json.integer(name, 1, 1 << 20, c.num_experts);
+  c.mlp_only_layers = json.integers("mlp_only_layers", 0, 1 << 20);
+}
+
 /// What stands on top, by the class that the file names, and what a classification head needs.
 void read_head(const JsonObject& json, const Architecture& row, ModelConfig& c) {
   std::string name;
@@ -298,9 +305,20 @@ void ModelConfig::resolve() {
                         row.default_mlp_denominator;
     if (row.default_mlp_denominator != 1) intermediate_size = (intermediate_size + 31) / 32 * 32;
   }
+  if (moe_intermediate_size == 0) moe_intermediate_size = intermediate_size;
+  if (shared_expert_intermediate_size == 0) shared_expert_intermediate_size = intermediate_size;
+  if (*row.names.experts.router && num_experts_per_tok > num_experts) {
+    refuse(&ModelConfig::num_experts_per_tok,
+           cat("expected at most ", num_experts, ", the number of experts, found ", num_experts_per_tok));
+  }
 }
 
 bool ModelConfig::generates() const { return head == HeadKind::language_model && architecture(*this).causal; }
+
+bool ModelConfig::has_experts(int64_t layer) const {
+  return *architecture(*this).names.experts.router && (layer + 1) % decoder_sparse_step == 0 &&
+         std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) == mlp_only_layers.end();
+}
 
 int64_t ModelConfig::rotary_dim() const {
   return static_cast<int64_t>(static_cast<double>(head_dim) * partial_rotary_factor);
@@ -372,6 +390,7 @@ ModelConfig read_model_config(const std::filesystem::path& folder) {
     }
     if (row.positions == Positions::rope) read_rope(json, row, c);
     if (row.windows != Windows::none) read_layer_types(json, c);
+    if (*row.names.experts.router) read_experts(json, c);
     read_head(json, row, c);
     read_token_ids(json, c);
     c.resolve();
@@ -452,6 +471,7 @@ nlohmann::ordered_json model_config_json(const ModelConfig& config, const std::s
       json["layer_types"].push_back(config.window_of(layer) ? "sliding_attention" : "full_attention");
     }
   }
+  if (!config.mlp_only_layers.empty()) json["mlp_only_layers"] = config.mlp_only_layers;
   if (config.head == HeadKind::classification) write_labels(config, json);
   const auto id = [](const std::optional<int64_t>& value) {
     return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);

@@ -95,6 +95,10 @@ Block Transformer::Impl::add_block(int64_t layer) {
   block.attention_out_norm = add_norm(prefix, n.attention_out_norm);
   block.after_attention_norm = add_norm(prefix, n.after_attention_norm);
   block.mlp_norm = add_norm(prefix, n.mlp_norm);
+  if (c.has_experts(layer)) {
+    block.experts = add_experts(prefix);
+    return block;
+  }
   const int64_t up_width = row.gated && n.up.size() == 1 ? 2 * F : F;
   block.up = add_linear(prefix, n.up, c.hidden_size, std::vector<int64_t>(n.up.size(), up_width), mlp_bias);
   block.down = add_linear(prefix, {n.down}, F, {c.hidden_size}, mlp_bias);
@@ -102,6 +106,29 @@ Block Transformer::Impl::add_block(int64_t layer) {
   block.mlp_out_norm = add_norm(prefix, n.mlp_out_norm);
   block.after_mlp_norm = add_norm(prefix, n.after_mlp_norm);
   return block;
+}
+
+Experts Transformer::Impl::add_experts(const std::string& prefix) {
+  const ExpertNames& n = row.names.experts;
+  const int64_t C = config.hidden_size;
+  const auto add = [&](const std::string& at, const std::vector<const char*>& up, const char* down,
+                       int64_t F) {
+    GatedMlp mlp{add_linear(at, up, C, {F, F}, false), add_linear(at, {down}, F, {C}, false)};
+    return mlp;
+  };
+  Experts e;
+  e.chosen = config.num_experts_per_tok;
+  e.normalized = config.norm_topk_prob;
+  e.activation = activation_named(config.hidden_act);
+  e.router = add_linear(prefix, {n.router}, C, {config.num_experts}, false);
+  for (int64_t i = 0; i < config.num_experts; ++i) {
+    e.experts.push_back(add(cat(prefix, n.prefix, i, "."), n.up, n.down, config.moe_intermediate_size));
+  }
+  if (!n.shared_up.empty()) {
+    e.shared = add(prefix, n.shared_up, n.shared_down, config.shared_expert_intermediate_size);
+    e.shared_gate = add_linear(prefix, {n.shared_gate}, C, {1}, false);
+  }
+  return e;
 }
 
 Transformer::Impl::Impl(ModelConfig c, std::shared_ptr<const ModelSource> files)

@@ -39,6 +39,7 @@ struct Transformer::Impl {
   /// The norm of that name; none where the name is empty. `width` 0: C.
   Norm add_norm(const std::string& prefix, const char* name, int64_t width = 0);
   Block add_block(int64_t layer);
+  Experts add_experts(const std::string& prefix);
 
   void add_head();
 

@@ -166,9 +166,14 @@ void Block::mlp_part(const Pass& pass, Tensor y, BlockSaved& kept) const {
   pass.observe("mlp_out", m);
   const Tensor sum = after_mlp_norm ? kept.y_raw = pass.keep(C) : y;
   if (!sum) return;
-  add_dropout(exec, kept.r, m, dropout_of(pass.s, residual_dropout, pass.rng, kMlpResidualStream), sum);
+  finish(pass, m, sum, kept.r);
   if (after_mlp_norm && y) after_mlp_norm.forward(exec, sum, y);
-  pass.observe("block", y);
+  if (y) pass.observe("block", y);
+}
+
+/// sum = r + the feed-forward part's result m.
+void Block::finish(const Pass& pass, Tensor m, Tensor sum, Tensor r) const {
+  add_dropout(pass.exec, r, m, dropout_of(pass.s, residual_dropout, pass.rng, kMlpResidualStream), sum);
 }
 
 void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y,
@@ -182,7 +187,7 @@ void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Te
   kept.attention = pass.keep(out.in());
   if (saved) kept.lse = exec.saved.take({s.rows() * heads});
   kept.r = pass.keep(x.cols());
-  kept.h = pass.keep(up.out());
+  if (!experts) kept.h = pass.keep(up.out());
   {
     ArenaScope inner(exec.scratch);
     const Tensor n = pass.scratch(x.cols());
@@ -193,10 +198,17 @@ void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Te
       n2 = n;
       pass.observe("mlp_norm", n2);
     }
-    up.forward(exec, n2, kept.h, pass.few_rows);
-    pass.observe("mlp_up", kept.h);
+    if (experts) {
+      experts.forward(exec, pass.kept, n2, y, kept.experts, pass.few_rows);
+    } else {
+      up.forward(exec, n2, kept.h, pass.few_rows);
+      pass.observe("mlp_up", kept.h);
+    }
   }
-  if (y || mlp_out_norm || after_mlp_norm) mlp_part(pass, y, kept);
+  if (experts) {
+    if (y) finish(pass, y, y, kept.r);
+  } else if (y || mlp_out_norm || after_mlp_norm)
+    mlp_part(pass, y, kept);
   if (saved) *saved = kept;
 }
 
@@ -206,16 +218,17 @@ void Block::mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const B
                          Tensor d, Tensor dn) {
   ArenaScope scope(exec.scratch);
   const int64_t N = s.rows(), C = d.cols();
+  Tensor dm = d;
+  if (const Dropout dropout = dropout_of(s, residual_dropout, rng, kMlpResidualStream)) {
+    dm = exec.scratch.take({N, C});
+    apply_dropout(exec, d, dropout, dm);
+  }
+  if (experts) return experts.backward(exec, n, saved.experts, dm, dn);
   const Tensor dh = exec.scratch.take({N, up.out()});
   {
     ArenaScope inner(exec.scratch);
     const Tensor a = exec.scratch.take({N, activated()}), da = exec.scratch.take({N, activated()});
     activate(exec, activation, gated, saved.h, a);
-    Tensor dm = d;
-    if (const Dropout dropout = dropout_of(s, residual_dropout, rng, kMlpResidualStream)) {
-      dm = exec.scratch.take({N, C});
-      apply_dropout(exec, d, dropout, dm);
-    }
     if (mlp_out_norm) dm = through(exec, mlp_out_norm, saved.mlp_raw, dm);
     down.backward(exec, a, dm, da);
     activate_backward(exec, activation, gated, saved.h, da, dh);

@@ -70,6 +70,11 @@ MODELS = {
     "olmo2": ("Olmo2", GQA),
     "stablelm": ("StableLm", GQA | dict(use_qkv_bias=True, partial_rotary_factor=0.5, hidden_size=32)),
     "stablelm_parallel": ("StableLm", GQA | dict(use_parallel_residual=True, partial_rotary_factor=1.0)),
+    "mixtral": ("Mixtral", GQA | dict(intermediate_size=12, num_local_experts=3, num_experts_per_tok=2, head_dim=8)),
+    "qwen2_moe": ("Qwen2Moe", GQA | dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12,
+                                         shared_expert_intermediate_size=16, decoder_sparse_step=2)),
+    "qwen3_moe": ("Qwen3Moe", GQA | dict(head_dim=8, num_experts=4, num_experts_per_tok=3, moe_intermediate_size=8,
+                                         norm_topk_prob=True, mlp_only_layers=[0])),
     "bert": ("Bert", BERT, "Model"),
     "bert_masked": ("Bert", BERT, "ForMaskedLM"),
     "bert_masked_untied": ("Bert", BERT | dict(tie_word_embeddings=False, hidden_act="relu"), "ForMaskedLM"),
@@ -130,6 +135,23 @@ def language(vocabulary):
     return batches
 
 
+def in_files(model_type, name, gradient):
+    """A parameter's gradient under the names that files have: experts one by one there, all in one tensor here."""
+    mixtral = model_type == "mixtral"
+    renamed = {".experts.gate_up_proj": ("w1", "w3") if mixtral else ("gate_proj", "up_proj"),
+               ".experts.down_proj": ("w2",) if mixtral else ("down_proj",)}
+    if mixtral:
+        name = name.replace(".mlp.", ".block_sparse_moe.")
+    if model_type == "gpt_neox":
+        name = FILE_NAMES.get(name, name)
+    for end, parts in renamed.items():
+        if name.endswith(end):
+            prefix = name.removesuffix(end) + ".experts"
+            return {f"{prefix}.{i}.{part}.weight": value.clone() for i, expert in enumerate(gradient)
+                    for part, value in zip(parts, expert.chunk(len(parts)))}
+    return {name: gradient.clone()}
+
+
 def write(golden, model, name, folder):
     save_file({k: v.detach().contiguous() for k, v in golden.items()}, folder / "golden.safetensors")
     print(name, sum(p.numel() for p in model.parameters()), "parameters, loss", float(golden.get("loss", torch.tensor(torch.nan)).detach()))
@@ -176,8 +198,8 @@ def write_golden(name, folder, seed):
     loss.backward()
     golden = {"input_ids": ids.int(), "logits": logits.detach(), "loss": loss.detach().reshape(1)}
     for parameter, p in model.named_parameters():
-        file_name = FILE_NAMES.get(parameter, parameter) if name.startswith("gpt_neox") else parameter
-        golden["grad." + file_name] = p.grad.clone()
+        for file_name, gradient in in_files(model.config.model_type, parameter, p.grad).items():
+            golden["grad." + file_name] = gradient
     model.generation_config.eos_token_id = None
     # With a mask of its own: else ids that equal the padding's would be masked.
     greedy = model.generate(ids[:1, :8], attention_mask=torch.ones(1, 8, dtype=torch.long), max_new_tokens=20,

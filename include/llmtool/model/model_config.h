@@ -49,6 +49,12 @@ struct ModelConfig {
   bool tie_word_embeddings = true;
   double embedding_dropout = 0, attention_dropout = 0, residual_dropout = 0;
   double initializer_range = 0.02;
+  int64_t num_experts = 8, num_experts_per_tok = 2;  // of families with experts
+  int64_t moe_intermediate_size = 0;                 // an expert's width; 0: intermediate_size
+  int64_t shared_expert_intermediate_size = 0;       // Qwen 2 MoE; 0: intermediate_size
+  int64_t decoder_sparse_step = 1;                   // Qwen: every so many-th layer has experts
+  std::vector<int64_t> mlp_only_layers;              // Qwen: but for these
+  bool norm_topk_prob = true;
   HeadKind head = HeadKind::language_model;
   bool pooler = false;              // BERT: a dense layer on the first position
   int64_t type_vocab_size = 0;      // BERT: token types
@@ -72,6 +78,7 @@ struct ModelConfig {
   int64_t kv_heads() const { return num_key_value_heads ? num_key_value_heads : num_attention_heads; }
   /// Positions that a query of this layer sees; 0: all.
   int64_t window_of(int64_t layer) const;
+  bool has_experts(int64_t layer) const;
   int64_t rotary_dim() const;  // of each head
   /// The longest sequence: max_position_embeddings, or what dynamic rotary scaling makes of it.
   int64_t context() const;

@@ -10,6 +10,7 @@
 #include "llmtool/kernels/elementwise.h"
 #include "llmtool/kernels/norm.h"
 #include "llmtool/kernels/rope.h"
+#include "llmtool/nn/experts.h"
 #include "llmtool/nn/linear.h"
 
 namespace llmtool {
@@ -68,8 +69,9 @@ struct BlockSaved {
   Tensor r_raw;          // (N, C): before after_attention_norm
   Tensor r;              // (N, C): after the attention's residual
   Tensor h;              // (N, F or 2 F): before the activation
-  Tensor mlp_raw;        // (N, C): before mlp_out_norm
-  Tensor y_raw;          // (N, C): before after_mlp_norm
+  ExpertsSaved experts;
+  Tensor mlp_raw;  // (N, C): before mlp_out_norm
+  Tensor y_raw;    // (N, C): before after_mlp_norm
 };
 
 /// Each norm stands where its name says, or is absent:
@@ -89,6 +91,7 @@ class Block {
   Norm attention_norm, attention_out_norm, after_attention_norm, mlp_norm, mlp_out_norm, after_mlp_norm;
   Norm q_norm, k_norm;        // of each head where their weights are (D), else of the whole row
   Linear qkv, out, up, down;  // `up` is gate and up side by side where gated
+  Experts experts;            // instead of up and down, where there are any; without norms behind them
 
   /// x, y (N, C). With saved == nullptr nothing is kept; with an empty y only `saved` is made, for less
   /// than the whole price. `rng` is the layer's own stream for dropout.
@@ -102,6 +105,7 @@ class Block {
   void attend(const Pass& pass, Tensor qkv_rows, Tensor result, Tensor lse) const;
   void normalize_heads(const Pass& pass, Tensor qkv_rows, BlockSaved& kept) const;
   void mlp_part(const Pass& pass, Tensor y, BlockSaved& kept) const;
+  void finish(const Pass& pass, Tensor m, Tensor sum, Tensor r) const;
   void mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor n,
                     Tensor d, Tensor dn);
   void attention_backward_to_input(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved,

@@ -199,7 +199,7 @@ TEST_P(Model, FilesThatDoNotFitAreNamed) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, Model, ::testing::Values("llama", "gpt2"),
+INSTANTIATE_TEST_SUITE_P(Families, Model, ::testing::Values("llama", "gpt2", "mixtral", "qwen2_moe"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(ModelConfig, WhatCannotBeNamesItsKey) {
