@@ -46,6 +46,10 @@ std::vector<float> rope_frequencies(const RopeSettings& s, int64_t dim, int64_t 
     double f = 1.0 / std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(dim));
     if (s.scaling == RopeScaling::linear) f /= s.factor;
     if (s.scaling == RopeScaling::factors) f /= s.factors[static_cast<size_t>(i)];
+    if (s.scaling == RopeScaling::longrope) {
+      const bool is_long = static_cast<double>(length) > s.original_positions;
+      f /= (is_long ? s.long_factors : s.factors)[static_cast<size_t>(i)];
+    }
     if (s.scaling == RopeScaling::llama3) f = llama3_frequency(s, f);
     if (s.scaling == RopeScaling::yarn) {
       const double stretched = yarn_ramp(s, dim, i);

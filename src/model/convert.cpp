@@ -56,6 +56,7 @@ void check_gguf(const ModelConfig& c, const Architecture& row) {
   }
   const RopeSettings& s = c.rope_scaling;
   if (s.scaling == RopeScaling::dynamic) refuse("dynamic rotary scaling");
+  if (s.scaling == RopeScaling::longrope) refuse("longrope as transformers runs it, by the text's length");
   if (s.scaling == RopeScaling::yarn) {
     if (std::abs(s.attention_factor - yarn_magnitude(s.factor)) > 1e-6 || s.beta_fast != 32 ||
         s.beta_slow != 1 || !s.truncate)

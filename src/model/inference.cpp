@@ -34,6 +34,34 @@ void KvCache::copy_from(const KvCache& other) {
     std::memcpy(values(layer).data, other.values(layer).data, bytes);
   }
   length = other.length;
+  ids = other.ids;
+}
+
+void Transformer::Impl::outgrow(Exec& exec, KvCache& cache, int64_t more) const {
+  const RopeSettings& rope = config.rope_scaling;
+  if (rope.scaling != RopeScaling::longrope || exec.dry()) return;
+  const auto trained = static_cast<int64_t>(rope.original_positions);
+  if (cache.length == 0 || cache.length > trained || cache.length + more <= trained) return;
+  const std::vector<int32_t> ids(cache.ids.begin(), cache.ids.begin() + cache.length);
+  cache.length = 0;
+  read(exec, ids, cache, trained + 1, {});
+}
+
+void Transformer::Impl::read(Exec& exec, std::span<const int32_t> ids, KvCache& cache, int64_t length,
+                             Tensor hidden) const {
+  // A long prompt goes through in pieces, so that its memory does not grow with its length.
+  constexpr int64_t kPiece = 512;
+  const auto T = static_cast<int64_t>(ids.size()), wanted = hidden ? hidden.rows() : 0;
+  KvCache* const caches[] = {&cache};
+  for (int64_t first = 0; first < T; first += kPiece) {
+    const int64_t n = std::min(kPiece, T - first), kept_from = std::max(first, T - wanted);
+    const int64_t kept = std::max<int64_t>(0, first + n - kept_from);
+    const Tensor last =
+        kept == 0 ? Tensor()
+                  : Tensor(hidden.f32() + (kept_from - (T - wanted)) * hidden.cols(), {kept, hidden.cols()});
+    run_layers(exec, ids.subspan(static_cast<size_t>(first), static_cast<size_t>(n)), 1, n, caches,
+               {&length, 1}, last);
+  }
 }
 
 void Transformer::Impl::run_layers(Exec& exec, std::span<const int32_t> ids, int64_t B, int64_t T,
@@ -65,7 +93,13 @@ void Transformer::Impl::run_layers(Exec& exec, std::span<const int32_t> ids, int
     std::swap(x, y);
   }
   if (exec.dry()) return;
-  for (KvCache* cache : caches) cache->length += T;
+  for (size_t b = 0; b < caches.size(); ++b) {
+    caches[b]->length += T;
+    if (config.rope_scaling.scaling != RopeScaling::longrope) continue;
+    caches[b]->ids.resize(static_cast<size_t>(caches[b]->length - T));  // it may have been cut back
+    const auto own = ids.subspan(b * static_cast<size_t>(T), static_cast<size_t>(T));
+    caches[b]->ids.insert(caches[b]->ids.end(), own.begin(), own.end());
+  }
   if (last) {
     const size_t floats = static_cast<size_t>(last.size());
     std::memcpy(last.f32(), x.f32() + x.size() - last.size(), floats * sizeof(float));
@@ -73,8 +107,6 @@ void Transformer::Impl::run_layers(Exec& exec, std::span<const int32_t> ids, int
 }
 
 void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cache, Tensor logits) const {
-  // A long prompt goes through in pieces, so that its memory does not grow with its length.
-  constexpr int64_t kPiece = 512;
   impl_->require_generation();
   const auto T = static_cast<int64_t>(ids.size()), wanted = logits ? logits.shape[0] : 0;
   const int64_t context = std::min(cache.capacity(), impl_->config.context());
@@ -86,16 +118,9 @@ void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cac
   if (!exec.dry()) impl_->check_ids(ids, 0, impl_->config.vocab_size, "token");
   ArenaScope scope(exec.scratch);
   const Tensor hidden = exec.scratch.take({wanted, impl_->config.hidden_size});
-  KvCache* const caches[] = {&cache};
+  impl_->outgrow(exec, cache, T);
   const int64_t length = exec.dry() ? context : cache.length + T;  // a dry run's cache does not grow
-  for (int64_t first = 0; first < T; first += kPiece) {
-    const int64_t n = std::min(kPiece, T - first), kept_from = std::max(first, T - wanted);
-    const int64_t kept = std::max<int64_t>(0, first + n - kept_from);
-    const Tensor last =
-        kept == 0 ? Tensor()
-                  : Tensor(hidden.f32() + (kept_from - (T - wanted)) * hidden.cols(), {kept, hidden.cols()});
-    impl_->run_layers(exec, ids.subspan(first, n), 1, n, caches, {&length, 1}, last);
-  }
+  impl_->read(exec, ids, cache, length, hidden);
   if (wanted > 0) impl_->logits_of(exec, hidden, logits, T == 1);
 }
 
@@ -111,6 +136,7 @@ void Transformer::decode(Exec& exec, std::span<const int32_t> ids, std::span<KvC
   }
   if (!exec.dry()) impl_->check_ids(ids, 0, impl_->config.vocab_size, "token");
   ArenaScope scope(exec.scratch);
+  for (KvCache* cache : caches) impl_->outgrow(exec, *cache, 1);
   const Tensor hidden = exec.scratch.take({B, impl_->config.hidden_size});
   impl_->run_layers(exec, ids, B, 1, caches, lengths, hidden);
   impl_->logits_of(exec, hidden, logits, true);

@@ -71,11 +71,9 @@ void read_key(const JsonObject& json, const ConfigKey& key, ModelConfig& c) {
       key);
 }
 
-constexpr std::pair<const char*, RopeScaling> kScalings[] = {{"default", RopeScaling::none},
-                                                             {"linear", RopeScaling::linear},
-                                                             {"dynamic", RopeScaling::dynamic},
-                                                             {"llama3", RopeScaling::llama3},
-                                                             {"yarn", RopeScaling::yarn}};
+constexpr std::pair<const char*, RopeScaling> kScalings[] = {
+    {"default", RopeScaling::none},  {"linear", RopeScaling::linear}, {"dynamic", RopeScaling::dynamic},
+    {"llama3", RopeScaling::llama3}, {"yarn", RopeScaling::yarn},     {"longrope", RopeScaling::longrope}};
 
 double positive(const JsonObject& json, const char* key, double fallback) {
   const double value = json.number(key, fallback);
@@ -83,8 +81,36 @@ double positive(const JsonObject& json, const char* key, double fallback) {
   return value;
 }
 
+std::vector<float> positive_list(const JsonObject& json, const char* key) {
+  if (!json.has(key))
+    throw Error(cat(json.origin(), ": ", key, ": expected a list of numbers, found nothing"));
+  const nlohmann::json& list = json.json().at(key);
+  std::vector<float> values;
+  for (const nlohmann::json& value : list.is_array() ? list : nlohmann::json::array()) {
+    if (value.is_number()) values.push_back(value.get<float>());
+  }
+  const bool all = list.is_array() && values.size() == list.size() && !values.empty();
+  if (!all || std::any_of(values.begin(), values.end(), [](float v) { return !(v > 0 && v < 1e30f); }))
+    throw Error(cat(json.origin(), ": ", key, ": expected a list of numbers above 0, found ", shown(list)));
+  return values;
+}
+
+/// Phi-3's: the trained context may stand beside it, not in it.
+void read_longrope(const JsonObject& json, const JsonObject& config, ModelConfig& c) {
+  RopeSettings& s = c.rope_scaling;
+  const auto context = static_cast<double>(c.max_position_embeddings);
+  s.original_positions = positive(json, "original_max_position_embeddings",
+                                  positive(config, "original_max_position_embeddings", context));
+  s.factor = positive(json, "factor", context / s.original_positions);
+  s.factors = positive_list(json, "short_factor");
+  s.long_factors = positive_list(json, "long_factor");
+  s.attention_factor =
+      positive(json, "attention_factor",
+               s.factor <= 1 ? 1 : std::sqrt(1 + std::log(s.factor) / std::log(s.original_positions)));
+}
+
 /// The longer context's settings, with the defaults of the reference library.
-void read_scaling(const JsonObject& json, ModelConfig& c) {
+void read_scaling(const JsonObject& json, const JsonObject& config, ModelConfig& c) {
   RopeSettings& s = c.rope_scaling;
   const std::string type = json.string("rope_type", json.string("type", "default"));
   const auto* const known = std::find_if(std::begin(kScalings), std::end(kScalings),
@@ -93,6 +119,7 @@ void read_scaling(const JsonObject& json, ModelConfig& c) {
     throw Error(cat(json.origin(), ": rope_type \"", type, "\" is not supported"));
   s.scaling = known->second;
   if (s.scaling == RopeScaling::none) return;
+  if (s.scaling == RopeScaling::longrope) return read_longrope(json, config, c);
   const auto context = static_cast<double>(c.max_position_embeddings);
   const bool says_original = json.has("original_max_position_embeddings");
   s.original_positions = s.scaling == RopeScaling::dynamic
@@ -130,7 +157,7 @@ void read_rope(const JsonObject& json, const Architecture& row, ModelConfig& c) 
   c.partial_rotary_factor = json.number("partial_rotary_factor", c.partial_rotary_factor);
   const auto read = [&](const nlohmann::json& value, const std::string& origin) {
     const JsonObject rope(value, origin);
-    read_scaling(rope, c);
+    read_scaling(rope, json, c);
     c.rope_theta = rope.number("rope_theta", c.rope_theta);
     c.partial_rotary_factor = rope.number("partial_rotary_factor", c.partial_rotary_factor);
   };
@@ -296,6 +323,12 @@ void ModelConfig::resolve() {
     throw UsageError(cat("model.head_dim: expected an even number of dimensions to rotate (in pairs), found ",
                          rotary_dim()));
   }
+  for (const auto* factors : {&rope_scaling.factors, &rope_scaling.long_factors}) {
+    if (!factors->empty() && static_cast<int64_t>(factors->size()) != rotary_dim() / 2) {
+      throw UsageError(cat("model.rope_scaling: expected ", rotary_dim() / 2,
+                           " factors, one for each pair of dimensions, found ", factors->size()));
+    }
+  }
   if (rope_scaling.scaling == RopeScaling::dynamic && rotary_dim() <= 2) {
     throw UsageError("model.head_dim: expected more than 2 dimensions to rotate with dynamic scaling");
   }
@@ -424,6 +457,13 @@ void write_rope(const ModelConfig& config, nlohmann::ordered_json& json) {
     rope["beta_slow"] = s.beta_slow;
     rope["attention_factor"] = s.attention_factor;
     rope["truncate"] = s.truncate;
+  }
+  if (s.scaling == RopeScaling::longrope) {
+    rope["original_max_position_embeddings"] = json["original_max_position_embeddings"] =
+        static_cast<int64_t>(s.original_positions);
+    rope["short_factor"] = s.factors;
+    rope["long_factor"] = s.long_factors;
+    rope["attention_factor"] = s.attention_factor;
   }
   // What transformers 4 reads, then what 5 does.
   json["rope_scaling"] = s.scaling == RopeScaling::none ? nlohmann::ordered_json(nullptr) : rope;

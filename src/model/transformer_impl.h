@@ -48,6 +48,12 @@ struct Transformer::Impl {
   void embed_tokens_backward(Exec& exec, const Sequences& s, const Batch& batch, Tensor d);
   void run_layers(Exec& exec, std::span<const int32_t> ids, int64_t B, int64_t T,
                   std::span<KvCache* const> caches, std::span<const int64_t> lengths, Tensor last) const;
+  /// Runs ids behind what the cache holds; `hidden` (n, C), where not empty, receives the last positions'
+  /// output.
+  void read(Exec& exec, std::span<const int32_t> ids, KvCache& cache, int64_t length, Tensor hidden) const;
+  /// Reads what the cache holds again where `more` positions make the text longer than the trained context of
+  /// longrope.
+  void outgrow(Exec& exec, KvCache& cache, int64_t more) const;
   /// The last layer's output (N, C), in scratch.
   Tensor last_layer(Exec& exec, const Batch& batch, std::span<const int64_t> starts) const;
   /// Where each sequence starts, and where the last ends. Throws Error naming what does not fit.

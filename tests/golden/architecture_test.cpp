@@ -182,7 +182,8 @@ TEST_P(Architecture, GgufIsReadBackOrRefused) {
       {"falcon_rw", "ALiBi"},      {"gemma2", "query_pre_attn_scalar"},
       {"gemma3", "layer_types"},   {"llama_dynamic", "dynamic"},
       {"llama_yarn", "yarn"},      {"qwen2", "sliding window"},
-      {"qwen3", "attention_bias"}, {"mixtral", "experts"},
+      {"qwen3", "attention_bias"}, {"phi3_longrope", "longrope"},
+      {"phi3_short", "longrope"},  {"mixtral", "experts"},
       {"qwen2_moe", "experts"},    {"qwen3_moe", "experts"}};
   test::TempFolder place;
   const auto source = ModelSource::open(folder);

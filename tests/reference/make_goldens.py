@@ -27,6 +27,8 @@ SCALED = GQA | dict(tie_word_embeddings=True)
 YARN = dict(rope_type="yarn", rope_theta=300.0, factor=3.0, original_max_position_embeddings=16, beta_fast=4.0)
 LLAMA3 = dict(rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=3.0,
               original_max_position_embeddings=24)
+LONGROPE = dict(rope_type="longrope", rope_theta=500.0, original_max_position_embeddings=16,
+                short_factor=[1.0, 1.1, 1.3], long_factor=[1.5, 2.5, 4.0])
 FALCON = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=48,
               ffn_hidden_size=36)
 BERT = SHAPE | dict(type_vocab_size=3, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
@@ -58,6 +60,10 @@ MODELS = {
                                                              sliding_attention=dict(rope_type="default",
                                                                                     rope_theta=100.0)))),
     "phi3": ("Phi3", GQA | dict(hidden_size=32, sliding_window=8, partial_rotary_factor=0.5)),
+    # Beyond the trained context, which the greedy tokens cross on their way, and within it.
+    "phi3_longrope": ("Phi3", GQA | dict(rope_parameters=LONGROPE, original_max_position_embeddings=16)),
+    "phi3_short": ("Phi3", GQA | dict(rope_parameters=LONGROPE | dict(original_max_position_embeddings=40),
+                                      original_max_position_embeddings=40)),
     "falcon_7b": ("Falcon", FALCON | dict()),
     "falcon_40b": ("Falcon", FALCON | dict(new_decoder_architecture=True, num_kv_heads=2)),
     "falcon_11b": ("Falcon", FALCON | dict(new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1)),

@@ -16,6 +16,7 @@ enum class RopeScaling {
   llama3,   // long wavelengths divided by factor, short ones kept, a ramp between (Llama 3.1)
   factors,  // each frequency divided by its own factor, as GGUF files store llama3
   yarn,     // likewise by rotations within the trained context, and longer vectors (Peng et al. 2023)
+  longrope  // factors of their own for each frequency, others beyond the trained context (Ding et al. 2024)
 };
 
 struct RopeSettings {
@@ -25,8 +26,9 @@ struct RopeSettings {
   double original_positions = 0;                     // the trained context; dynamic: max_position_embeddings
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
   double beta_fast = 32, beta_slow = 1;              // yarn
-  double attention_factor = 1;                       // yarn: multiplies cosines and sines
-  std::vector<float> factors = {};                   // (dim / 2), where scaling is `factors`
+  double attention_factor = 1;                       // yarn, longrope: multiplies cosines and sines
+  std::vector<float> factors = {};                   // (dim / 2) of `factors`, and of longrope's short texts
+  std::vector<float> long_factors = {};              // (dim / 2) of longrope's long texts
   bool truncate = true;                              // yarn: the ramp begins and ends at whole dimensions
 };
 

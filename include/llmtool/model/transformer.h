@@ -21,6 +21,7 @@ class KvCache {
  public:
   KvCache(const ModelConfig& config, int64_t capacity);  // room for `capacity` positions
   int64_t length = 0;                                    // positions filled
+  std::vector<int32_t> ids;  // of these positions, where the family must read them again (longrope)
   int64_t capacity() const { return capacity_; }
   void copy_from(const KvCache& other);  // the first other.length positions
   Tensor keys(int64_t layer) const;      // (capacity, K * D)
@@ -82,7 +83,8 @@ class Transformer {
 
   /// Runs `ids` after what the cache holds and appends them to it. Writes the logits of the last
   /// `logits.rows()` positions (n, V); n may be 0 to fill the cache only. Throws Error when the cache is full
-  /// or an id is out of range. In a dry run the cache stays as it is.
+  /// or an id is out of range. In a dry run the cache stays as it is. With longrope, what the cache holds is
+  /// read again when the text grows beyond the trained context, as all of it is then rotated otherwise.
   void forward(Exec& exec, std::span<const int32_t> ids, KvCache& cache, Tensor logits) const;
   /// One new token for each of B sequences: ids (B), caches (B), logits (B, V).
   void decode(Exec& exec, std::span<const int32_t> ids, std::span<KvCache* const> caches,

@@ -59,7 +59,7 @@ class Experts {
   void shared_forward(Exec& exec, Arena& kept, Tensor x, Tensor y, ExpertsSaved& saved, bool few_rows) const;
   void shared_backward(Exec& exec, Tensor x, const ExpertsSaved& saved, Tensor dy, Tensor dx);
   template <class Call>
-  void for_experts(const Routing& routing, Call call) const;
+  void for_experts(Exec& exec, const Routing& routing, int64_t places, Call call) const;
 };
 
 }  // namespace llmtool

@@ -124,7 +124,11 @@ TEST_P(Model, ADryRunMeasuresWhatAStepTakes) {
     Exec exec{machine.pool, saved, scratch, Rng()};
     EXPECT_NO_THROW(model.train_step(exec, Batch::of(ids, 3), ids, {}, recompute));
     EXPECT_EQ(saved.peak(), saved_size.peak());
-    EXPECT_EQ(scratch.peak(), scratch_size.peak());
+    // With experts the dry run reckons with rows that all go to one.
+    EXPECT_LE(scratch.peak(), scratch_size.peak());
+    if (!model.config().has_experts(0)) {
+      EXPECT_EQ(scratch.peak(), scratch_size.peak());
+    }
   }
 }
 
@@ -187,7 +191,7 @@ TEST_P(Model, FilesThatDoNotFitAreNamed) {
   save_transformer(model, place / "m", DType::f32);
   const std::string file = test::read_text(place / "m" / "config.json");
   std::string other = file;
-  const std::string key = std::string(GetParam()) == "llama" ? "\"hidden_size\": 24" : "\"n_embd\": 24";
+  const std::string key = std::string(GetParam()) == "gpt2" ? "\"n_embd\": 24" : "\"hidden_size\": 24";
   ASSERT_NE(other.find(key), std::string::npos) << file;
   other.replace(other.find(key), key.size(), key.substr(0, key.size() - 2) + "32");
   test::write_text(place / "m" / "config.json", other);
