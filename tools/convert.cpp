@@ -31,16 +31,24 @@ DType dtype_named(const std::string& name) {
   throw UsageError(cat("--dtype: expected f32, f16, bf16, q8_0 or q4_0, found \"", name, "\""));
 }
 
-/// The tokenizer goes along: a folder's files as they are, else what can be made of it.
+/// The tokenizer goes along, and what says how texts become vectors: a folder's files as they are, else what
+/// can be made of the tokenizer.
 void write_tokenizer(const ModelSource& source, const Tokenizer* tokenizer, const fs::path& folder) {
-  bool copied = false;
-  for (const char* name :
-       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-        "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja"}) {
+  const auto copy = [&](const char* name) {
     const std::string text = text_beside(source, name);
-    if (text.empty()) continue;
+    if (text.empty()) return false;
+    fs::create_directories((folder / name).parent_path());
     write_file(folder / name, text);
-    copied = true;
+    return true;
+  };
+  bool copied = false;
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"})
+    copied = copy(name) || copied;
+  for (const char* name :
+       {"merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "chat_template.jinja", "modules.json", "sentence_bert_config.json",
+        "config_sentence_transformers.json", "1_Pooling/config.json"}) {
+    copy(name);
   }
   if (!copied && tokenizer) tokenizer->save(folder);
   if (!copied && !tokenizer) warn("the model has no tokenizer that can be read: none is written");

@@ -58,6 +58,10 @@ void add(Texts& texts, GenerationRequest request) {
   const auto n = static_cast<int64_t>(request.ids.size());
   const int64_t number = texts.first + texts.size() + 1;
   if (n == 0) throw Error(cat("text ", number, ": expected at least one token, found none"));
+  if (!request.token_types.empty() && request.token_types.size() != request.ids.size()) {
+    throw Error(
+        cat("text ", number, ": token_type_ids: expected ", n, ", found ", request.token_types.size()));
+  }
   if (n > context) {
     if (texts.flags.truncate != "right") {
       throw Error(cat("text ", number, ": expected at most ", context, " tokens, found ", n,
@@ -75,12 +79,6 @@ void add(Texts& texts, GenerationRequest request) {
   const int64_t types = texts.model.config().type_vocab_size;
   if (types == 0) request.token_types.clear();  // the family has none
   check(request.token_types, types, "token_type_ids");
-  if (request.token_types.empty()) {
-    request.token_types.resize(request.ids.size());
-  } else if (request.token_types.size() < request.ids.size()) {
-    throw Error(
-        cat("text ", number, ": token_type_ids: expected ", n, ", found ", request.token_types.size()));
-  }
   request.token_types.resize(request.ids.size());
   texts.ids.insert(texts.ids.end(), request.ids.begin(), request.ids.end());
   texts.types.insert(texts.types.end(), request.token_types.begin(), request.token_types.end());
@@ -153,10 +151,41 @@ Pooling pooling_of(const EncodeFlags& flags, const ModelSource& files) {
   if (text.empty()) return files.config().type_vocab_size > 0 ? Pooling::mean : Pooling::last;
   const nlohmann::json parsed = parse_json(text, kFile);
   const JsonObject json(parsed, kFile);
-  if (json.boolean("pooling_mode_cls_token", false)) return Pooling::first;
-  if (json.boolean("pooling_mode_lasttoken", false)) return Pooling::last;
-  if (json.boolean("pooling_mode_mean_tokens", false)) return Pooling::mean;
-  throw Error(cat(json.origin(), ": expected cls, last or mean pooling, found none; --pooling chooses"));
+  std::string modes;
+  for (const auto& [key, value] : parsed.items()) {
+    if (key.starts_with("pooling_mode_") && value == true) modes += key.substr(13) + " ";
+  }
+  if (modes == "cls_token ") return Pooling::first;
+  if (modes == "lasttoken ") return Pooling::last;
+  if (modes == "mean_tokens ") return Pooling::mean;
+  throw Error(cat(json.origin(), ": expected one of cls_token, lasttoken and mean_tokens, found ",
+                  modes.empty() ? "none" : modes, "; --pooling chooses"));
+}
+
+/// Whether a sentence-transformers folder makes its vectors as long as 1. Throws Error where it does what
+/// this program does not.
+bool normalizes(const ModelSource& files) {
+  constexpr const char* kFile = "modules.json";
+  const std::string text = text_beside(files, kFile);
+  if (text.empty()) return false;
+  bool found = false;
+  const nlohmann::json modules = parse_json(text, kFile);
+  for (const nlohmann::json& module : modules.is_array() ? modules : nlohmann::json::array()) {
+    const std::string type = JsonObject(module, kFile).string("type", "");
+    const std::string name = type.substr(type.rfind('.') + 1);
+    if (name == "Normalize") found = true;
+    if (name != "Normalize" && name != "Transformer" && name != "Pooling")
+      throw Error(cat(kFile, ": ", type, " is not supported; --pooling chooses what is done instead"));
+  }
+  return found;
+}
+
+/// Throws Error where a result is no number.
+void check_finite(const Texts& texts, std::span<const float> values) {
+  const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+  if (bad == values.end()) return;
+  throw Error(cat("texts ", texts.first + 1, " to ", texts.first + texts.size(),
+                  ": the model gives what is no number; are its weights whole?"));
 }
 
 int run_embed(const EncodeFlags& flags) {
@@ -164,6 +193,7 @@ int run_embed(const EncodeFlags& flags) {
   const auto [files, tokenizer] = open_model(flags);
   const Transformer model(files);
   const Pooling pooling = pooling_of(flags, *files);
+  const bool normalize = flags.normalize || (flags.pooling.empty() && normalizes(*files));
   if (pooling == Pooling::pooler && !model.config().pooler)
     throw UsageError("--pooling pooler: the model has no pooler");
   return run_texts(flags, model, tokenizer.get(), pool, [&](Texts& texts) {
@@ -172,11 +202,12 @@ int run_embed(const EncodeFlags& flags) {
     texts.workspace.run([&](Exec& exec) {
       model.embed_sequences(exec, texts.batch, pooling, {values.data(), {texts.size(), C}});
     });
+    check_finite(texts, values);
     for (int64_t b = 0; b < texts.size(); ++b) {
       float* const vector = values.data() + b * C;
       double square = 0;
       for (int64_t i = 0; i < C; ++i) square += static_cast<double>(vector[i]) * vector[i];
-      const auto factor = static_cast<float>(flags.normalize && square > 0 ? 1 / std::sqrt(square) : 1);
+      const auto factor = static_cast<float>(normalize && square > 0 ? 1 / std::sqrt(square) : 1);
       Json embedding = Json::array();
       for (int64_t i = 0; i < C; ++i) embedding.push_back(vector[i] * factor);
       out(Json{{"index", texts.first + b},
@@ -220,6 +251,7 @@ int run_classify(const EncodeFlags& flags) {
     texts.workspace.run([&](Exec& exec) {
       model.classify(exec, texts.batch, {logits.data(), {texts.size(), labels}});
     });
+    check_finite(texts, logits);
     for (int64_t b = 0; b < texts.size(); ++b) {
       const auto own =
           std::span(logits).subspan(static_cast<size_t>(b * labels), static_cast<size_t>(labels));
@@ -264,7 +296,8 @@ int run_fill_mask(const EncodeFlags& flags) {
   const ModelConfig& c = files->config();
   if (c.head != HeadKind::language_model || c.generates())
     throw UsageError(cat(flags.model, ": expected a model with a masked-LM head, found none"));
-  if (!flags.mask_id) throw UsageError("--mask-id: expected the id of the mask token");
+  if (!flags.mask_id || *flags.mask_id < 0 || *flags.mask_id >= c.vocab_size)
+    throw UsageError(cat("--mask-id: expected the id of the mask token, below ", c.vocab_size));
   const Transformer model(files);
   return run_texts(flags, model, tokenizer.get(), pool, [&](Texts& texts) {
     std::vector<int64_t> rows;
@@ -279,6 +312,7 @@ int run_fill_mask(const EncodeFlags& flags) {
                            {logits.data(), {static_cast<int64_t>(rows.size()), c.vocab_size}});
       });
     }
+    check_finite(texts, logits);
     int64_t start = 0;
     size_t row = 0;
     for (int64_t b = 0; b < texts.size(); ++b) {

@@ -9,6 +9,7 @@ namespace llmtool {
 
 namespace {
 constexpr int64_t kMaxVocab = int64_t{1} << 24, kMaxWidth = int64_t{1} << 20, kMaxLayers = 4096;
+constexpr int64_t kMaxExperts = 4096;
 constexpr int64_t kMaxPositions = int64_t{1} << 24;
 constexpr double kMaxTheta = 1e12;
 using C = ModelConfig;
@@ -194,8 +195,8 @@ Architecture qwen3() {
 }
 
 std::vector<ConfigKey> expert_keys(int64_t experts, int64_t chosen, const char* name = "num_experts") {
-  return {IntegerKey{name, &C::num_experts, 1, kMaxWidth, experts, "experts of a layer"},
-          IntegerKey{"num_experts_per_tok", &C::num_experts_per_tok, 1, kMaxWidth, chosen,
+  return {IntegerKey{name, &C::num_experts, 1, kMaxExperts, experts, "experts of a layer"},
+          IntegerKey{"num_experts_per_tok", &C::num_experts_per_tok, 1, kMaxExperts, chosen,
                      "experts that a position uses"}};
 }
 std::vector<ConfigKey> qwen_expert_keys(int64_t width) {
@@ -232,6 +233,7 @@ Architecture qwen2_moe() {
   a.names.experts.shared_up = {"mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj"};
   a.names.experts.shared_down = "mlp.shared_expert.down_proj";
   a.names.experts.shared_gate = "mlp.shared_expert_gate";
+  a.windows = Windows::earlier;
   a.qkv_bias = &C::attention_bias;
   a.keys =
       changed(a.keys, {width("hidden_size", 2048), inner("intermediate_size", 5632, kInnerOfLlama),
@@ -322,6 +324,7 @@ Architecture phi3() {
   a.class_stem = "Phi3";
   a.windows = Windows::all;
   a.qkv_bias = a.out_bias = a.mlp_bias = false;
+  a.longrope_only = true;
   a.names.qkv = {"self_attn.qkv_proj"};
   a.names.up = {"mlp.gate_up_proj"};
   a.keys = changed(without(a.keys, {"attention_bias", "mlp_bias", "head_dim"}),

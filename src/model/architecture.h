@@ -62,8 +62,9 @@ enum class Positions { rope, learned, alibi, alibi_bf16 };
 /// Which layers see a window of sliding_window positions, where layer_types does not say.
 enum class Windows {
   none,
-  all,
+  all,         // unless use_sliding_window is false
   later,       // those from max_window_layers on, where use_sliding_window
+  earlier,     // every other of those before max_window_layers, where use_sliding_window
   alternating  // all but every sliding_window_pattern-th
 };
 
@@ -114,6 +115,7 @@ struct Architecture {
   bool causal = true;
   Positions positions = Positions::rope;
   double rope_theta = 10000, rotary_factor = 1;  // where the file does not say
+  bool longrope_only = false;                    // as rotary scaling; "su" and "yarn" are older names of it
   Windows windows = Windows::none;
   bool gated = true;
   Flag parallel = false;          // attention and feed-forward part read the same x

@@ -84,8 +84,7 @@ void Transformer::classify(Exec& exec, const Batch& batch, Tensor logits) const 
     throw Error(cat("[model] ", class_of(m.config), " has no classification head"));
   ArenaScope scope(exec.scratch);
   const std::vector<int64_t> starts = m.starts_of(batch);
-  std::vector<int64_t> rows;
-  for (size_t b = 0; b < batch.lengths.size(); ++b) rows.push_back(m.summary_row(starts, b));
+  const std::vector<int64_t> rows = m.summary_rows(batch, starts);
   const Tensor hidden = m.last_layer(exec, batch, starts);
   const Tensor picked = exec.scratch.take({static_cast<int64_t>(rows.size()), hidden.cols()});
   gather_rows(exec, hidden, rows, picked);

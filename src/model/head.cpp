@@ -92,14 +92,36 @@ void Transformer::Impl::logits_of(Exec& exec, Tensor hidden, Tensor logits, bool
     softcap(exec, logits, static_cast<float>(config.final_logit_softcapping));
 }
 
-std::vector<int64_t> Transformer::Impl::rows_of_loss(Exec& exec, const Sequences& s,
+void Transformer::Impl::require_loss() const {
+  if (config.head == HeadKind::none) throw Error("[model] a model without a head has no loss");
+  const bool one_of_labels = config.problem_type.empty()
+                                 ? config.labels.size() != 1
+                                 : config.problem_type == "single_label_classification";
+  if (config.head == HeadKind::classification && !one_of_labels)
+    throw Error("[model] a classification head is trained on one label of several, not on numbers or sets");
+}
+
+std::vector<int64_t> Transformer::Impl::summary_rows(const Batch& batch,
+                                                     std::span<const int64_t> starts) const {
+  std::vector<int64_t> rows;
+  for (size_t b = 0; b + 1 < starts.size(); ++b) {
+    int64_t row = pooler ? starts[b] : starts[b + 1] - 1;
+    while (!pooler && config.pad_token_id && row > starts[b] &&
+           batch.ids[static_cast<size_t>(row)] == *config.pad_token_id) {
+      --row;
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+std::vector<int64_t> Transformer::Impl::rows_of_loss(Exec& exec, std::span<const int64_t> summaries,
                                                      std::span<const int32_t> targets,
                                                      std::vector<int32_t>& counted) const {
   std::vector<int64_t> rows;
   for (size_t i = 0; i < targets.size(); ++i) {
     if (!exec.dry() && targets[i] < 0) continue;
-    rows.push_back(config.head == HeadKind::classification ? summary_row(s.starts, i)
-                                                           : static_cast<int64_t>(i));
+    rows.push_back(summaries.empty() ? static_cast<int64_t>(i) : summaries[i]);
     counted.push_back(targets[i]);
   }
   return rows;
@@ -135,12 +157,12 @@ void Transformer::Impl::output_loss(Exec& exec, Tensor features, std::span<const
   }
 }
 
-LossSums Transformer::Impl::head_loss(Exec& exec, const Sequences& s, Tensor hidden,
-                                      std::span<const int32_t> targets, const LossOptions& options,
-                                      Tensor dhidden) {
+LossSums Transformer::Impl::head_loss(Exec& exec, const Sequences& s, std::span<const int64_t> summaries,
+                                      Tensor hidden, std::span<const int32_t> targets,
+                                      const LossOptions& options, Tensor dhidden) {
   ArenaScope scope(exec.scratch);
   std::vector<int32_t> counted;
-  const std::vector<int64_t> rows = rows_of_loss(exec, s, targets, counted);
+  const std::vector<int64_t> rows = rows_of_loss(exec, summaries, targets, counted);
   const auto N = static_cast<int64_t>(rows.size()), C = hidden.cols();
   if (N == 0) {
     if (dhidden) fill_zero(exec, dhidden);

@@ -77,7 +77,8 @@ constexpr std::pair<const char*, RopeScaling> kScalings[] = {
 
 double positive(const JsonObject& json, const char* key, double fallback) {
   const double value = json.number(key, fallback);
-  if (!(value > 0)) throw Error(cat(json.origin(), ": ", key, ": expected a number above 0, found ", value));
+  if (!(value > 0 && std::isfinite(value)))
+    throw Error(cat(json.origin(), ": ", key, ": expected a number above 0, found ", value));
   return value;
 }
 
@@ -90,17 +91,22 @@ std::vector<float> positive_list(const JsonObject& json, const char* key) {
     if (value.is_number()) values.push_back(value.get<float>());
   }
   const bool all = list.is_array() && values.size() == list.size() && !values.empty();
-  if (!all || std::any_of(values.begin(), values.end(), [](float v) { return !(v > 0 && v < 1e30f); }))
-    throw Error(cat(json.origin(), ": ", key, ": expected a list of numbers above 0, found ", shown(list)));
+  if (!all || std::any_of(values.begin(), values.end(), [](float v) { return !(v > 1e-6f && v < 1e6f); }))
+    throw Error(cat(json.origin(), ": ", key, ": expected a list of numbers between 1e-6 and 1e6, found ",
+                    shown(list)));
   return values;
 }
 
-/// Phi-3's: the trained context may stand beside it, not in it.
+/// The trained context stands beside Phi-3's settings, and is that of the family where it does not; elsewhere
+/// it stands in them.
 void read_longrope(const JsonObject& json, const JsonObject& config, ModelConfig& c) {
+  constexpr const char* kOriginal = "original_max_position_embeddings";
   RopeSettings& s = c.rope_scaling;
   const auto context = static_cast<double>(c.max_position_embeddings);
-  s.original_positions = positive(json, "original_max_position_embeddings",
-                                  positive(config, "original_max_position_embeddings", context));
+  const bool outside = architecture(c).longrope_only || config.has(kOriginal);
+  s.original_positions = outside ? positive(config, kOriginal, 4096) : positive(json, kOriginal, context);
+  if (!(s.original_positions >= 2 && s.original_positions <= 1 << 24))
+    throw Error(cat(json.origin(), ": ", kOriginal, ": expected 2 to 2^24, found ", s.original_positions));
   s.factor = positive(json, "factor", context / s.original_positions);
   s.factors = positive_list(json, "short_factor");
   s.long_factors = positive_list(json, "long_factor");
@@ -112,10 +118,13 @@ void read_longrope(const JsonObject& json, const JsonObject& config, ModelConfig
 /// The longer context's settings, with the defaults of the reference library.
 void read_scaling(const JsonObject& json, const JsonObject& config, ModelConfig& c) {
   RopeSettings& s = c.rope_scaling;
-  const std::string type = json.string("rope_type", json.string("type", "default"));
+  std::string type = json.string("rope_type", json.string("type", "default"));
+  const bool longrope_only = architecture(c).longrope_only;
+  if (longrope_only && (type == "su" || type == "yarn")) type = "longrope";
   const auto* const known = std::find_if(std::begin(kScalings), std::end(kScalings),
                                          [&](const auto& scaling) { return type == scaling.first; });
-  if (known == std::end(kScalings))
+  const bool other = longrope_only && type != "default" && type != "longrope";
+  if (known == std::end(kScalings) || other)
     throw Error(cat(json.origin(), ": rope_type \"", type, "\" is not supported"));
   s.scaling = known->second;
   if (s.scaling == RopeScaling::none) return;
@@ -201,10 +210,15 @@ void read_layer_types(const JsonObject& json, ModelConfig& c) {
 }
 
 void read_experts(const JsonObject& json, ModelConfig& c) {
+  constexpr int64_t kMaxLayer = 1 << 20;
   // Both names are about for the same.
   for (const char* name : {"num_local_experts", "num_experts"})
-    c.num_experts = json.integer(name, 1, 1 << 20, c.num_experts);
-  c.mlp_only_layers = json.integers("mlp_only_layers", 0, 1 << 20);
+    c.num_experts = json.integer(name, 1, 4096, c.num_experts);
+  std::set<int64_t> dense;
+  for (const int64_t layer : json.integers("mlp_only_layers", -kMaxLayer, kMaxLayer)) {
+    if (layer >= 0 && layer < c.num_hidden_layers) dense.insert(layer);
+  }
+  if (c.model_type != "mixtral") c.mlp_only_layers.assign(dense.begin(), dense.end());
 }
 
 /// What stands on top, by the class that the file names, and what a classification head needs.
@@ -212,16 +226,18 @@ void read_head(const JsonObject& json, const Architecture& row, ModelConfig& c) 
   std::string name;
   if (json.has("architectures")) {
     const nlohmann::json& list = json.json().at("architectures");
-    if (!list.is_array() || list.empty() || !list[0].is_string())
+    if (!list.is_array() || (!list.empty() && !list[0].is_string()))
       throw Error(cat(json.origin(), ": architectures: expected a class's name, found ", shown(list)));
-    name = list[0].get<std::string>();
+    if (!list.empty()) name = list[0].get<std::string>();
   }
-  const std::string language_model = class_of(c);  // c.head still is that
-  if (name.ends_with("ForSequenceClassification")) {
+  // A family's decoders go by several names, its other classes by one.
+  const bool decoder = row.causal && (name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel"));
+  const bool masked = !row.causal && (name == class_of(c) || name == "BertForPreTraining");
+  if (name == cat(row.class_stem, "ForSequenceClassification")) {
     c.head = HeadKind::classification;
-  } else if (name.ends_with("Model") && name != language_model) {
+  } else if (name == cat(row.class_stem, "Model")) {
     c.head = HeadKind::none;
-  } else if (!row.causal && !name.empty() && name != language_model && name != "BertForPreTraining") {
+  } else if (!name.empty() && !decoder && !masked) {
     throw Error(cat(json.origin(), ": architectures: ", name, " is not supported"));
   }
   c.pooler = *row.names.pooler != '\0' && c.head == HeadKind::classification;  // else as the weights say
@@ -232,7 +248,16 @@ void read_head(const JsonObject& json, const Architecture& row, ModelConfig& c) 
     const auto n = static_cast<int64_t>(names.json().size());
     if (n < 1 || n > kMaxLabels)
       throw Error(cat(names.origin(), ": expected 1 to ", kMaxLabels, " labels, found ", n));
-    for (int64_t id = 0; id < n; ++id) c.labels.push_back(names.string(std::to_string(id).c_str()));
+    std::set<std::string> seen;
+    for (int64_t id = 0; id < n; ++id) {
+      const std::string key = std::to_string(id);
+      const auto value = names.json().find(key);
+      const bool scalar = value != names.json().end() && (value->is_number() || value->is_boolean());
+      c.labels.push_back(scalar ? value->dump() : names.string(key.c_str()));
+      if (!seen.insert(c.labels.back()).second)
+        throw Error(
+            cat(names.origin(), ": ", key, ": \"", c.labels.back(), "\" stands for another label, too"));
+    }
   } else {
     const int64_t n = json.integer("num_labels", 1, kMaxLabels, 2);
     for (int64_t id = 0; id < n; ++id) c.labels.push_back(cat("LABEL_", id));
@@ -240,8 +265,9 @@ void read_head(const JsonObject& json, const Architecture& row, ModelConfig& c) 
   c.problem_type = json.string("problem_type", "");
   for (const char* known : {"", "regression", "single_label_classification", "multi_label_classification"}) {
     if (c.problem_type != known) continue;
-    c.classifier_dropout = json.number("classifier_dropout", row.causal ? 0 : c.residual_dropout);
-    return;
+    if (!row.causal) c.classifier_dropout = json.number("classifier_dropout", c.residual_dropout);
+    if (c.classifier_dropout >= 0 && c.classifier_dropout <= 0.99) return;
+    throw Error(cat(json.origin(), ": classifier_dropout: expected 0 to 0.99, found ", c.classifier_dropout));
   }
   throw Error(cat(json.origin(), ": problem_type: \"", c.problem_type, "\" is not supported"));
 }
@@ -332,6 +358,11 @@ void ModelConfig::resolve() {
   if (rope_scaling.scaling == RopeScaling::dynamic && rotary_dim() <= 2) {
     throw UsageError("model.head_dim: expected more than 2 dimensions to rotate with dynamic scaling");
   }
+  constexpr int64_t kMaxExpertsInAll = 1 << 17;  // each has a memory of its own beside its weights
+  if (*row.names.experts.router && num_experts * num_hidden_layers > kMaxExpertsInAll) {
+    refuse(&ModelConfig::num_experts, cat("expected at most ", kMaxExpertsInAll, " in all layers, found ",
+                                          num_experts * num_hidden_layers));
+  }
   if (row.embedding_drops_like_residual) embedding_dropout = residual_dropout;
   if (intermediate_size == 0) {
     intermediate_size = (hidden_size * row.default_mlp_numerator + row.default_mlp_denominator - 1) /
@@ -370,9 +401,11 @@ int64_t ModelConfig::window_of(int64_t layer) const {
     case Windows::none:
       return 0;
     case Windows::all:
-      return sliding_window;
+      return use_sliding_window ? sliding_window : 0;
     case Windows::later:
       return use_sliding_window && layer >= max_window_layers ? sliding_window : 0;
+    case Windows::earlier:
+      return use_sliding_window && layer < max_window_layers && layer % 2 == 0 ? sliding_window : 0;
     case Windows::alternating:
       return (layer + 1) % sliding_window_pattern != 0 ? sliding_window : 0;
   }
@@ -485,7 +518,7 @@ void write_labels(const ModelConfig& config, nlohmann::ordered_json& json) {
     json["label2id"][config.labels[id]] = id;
   }
   if (!config.problem_type.empty()) json["problem_type"] = config.problem_type;
-  json["classifier_dropout"] = config.classifier_dropout;
+  if (!architecture(config).causal) json["classifier_dropout"] = config.classifier_dropout;
 }
 }  // namespace
 
@@ -505,7 +538,8 @@ nlohmann::ordered_json model_config_json(const ModelConfig& config, const std::s
         key);
   }
   if (row.positions == Positions::rope) write_rope(config, json);
-  if (row.windows == Windows::later || row.windows == Windows::alternating) {
+  if (row.windows == Windows::later || row.windows == Windows::earlier ||
+      row.windows == Windows::alternating) {
     json["layer_types"] = nlohmann::ordered_json::array();
     for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
       json["layer_types"].push_back(config.window_of(layer) ? "sliding_attention" : "full_attention");

@@ -20,8 +20,10 @@ LossSums Transformer::train_step(Exec& exec, const Batch& batch, std::span<const
                                  const LossOptions& options, bool checkpointing) {
   Impl& m = *impl_;
   const std::vector<int64_t> starts = m.starts_of(batch);
-  check_targets(batch, targets.size(), m.config.head == HeadKind::classification);
-  if (!m.head) throw Error("[model] a model without a head has no loss");
+  const bool classifies = m.config.head == HeadKind::classification;
+  m.require_loss();
+  check_targets(batch, targets.size(), classifies);
+  const auto summaries = classifies ? m.summary_rows(batch, starts) : std::vector<int64_t>();
   const int64_t N = starts.back(), C = m.config.hidden_size;
   if (!exec.dry()) m.check_ids(targets, -1, m.outputs(), "target");
   ArenaScope saved_scope(exec.saved), scratch_scope(exec.scratch);
@@ -44,7 +46,7 @@ LossSums Transformer::train_step(Exec& exec, const Batch& batch, std::span<const
   }
   s.observer = nullptr;
   const Tensor d = exec.scratch.take({N, C});
-  const LossSums sums = m.head_loss(exec, s, x, targets, options, d);
+  const LossSums sums = m.head_loss(exec, s, summaries, x, targets, options, d);
   for (size_t layer = m.blocks.size(); layer-- > 0;) {
     ArenaScope layer_scope(exec.saved);
     const Rng rng = exec.rng.split(layer);
@@ -66,12 +68,14 @@ LossSums Transformer::train_step(Exec& exec, const Batch& batch, std::span<const
 LossSums Transformer::evaluate(Exec& exec, const Batch& batch, std::span<const int32_t> targets) {
   Impl& m = *impl_;
   const std::vector<int64_t> starts = m.starts_of(batch);
-  check_targets(batch, targets.size(), m.config.head == HeadKind::classification);
-  if (!m.head) throw Error("[model] a model without a head has no loss");
+  const bool classifies = m.config.head == HeadKind::classification;
+  m.require_loss();
+  check_targets(batch, targets.size(), classifies);
+  const auto summaries = classifies ? m.summary_rows(batch, starts) : std::vector<int64_t>();
   if (!exec.dry()) m.check_ids(targets, -1, m.outputs(), "target");
   ArenaScope scope(exec.scratch);
   const Tensor hidden = m.last_layer(exec, batch, starts);
-  return m.head_loss(exec, {starts, nullptr}, hidden, targets, {}, {});
+  return m.head_loss(exec, {starts, nullptr}, summaries, hidden, targets, {}, {});
 }
 
 }  // namespace llmtool

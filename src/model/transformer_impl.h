@@ -67,19 +67,19 @@ struct Transformer::Impl {
   /// hidden (R, C) as the last layer gives it, logits (R, outputs).
   void logits_of(Exec& exec, Tensor hidden, Tensor logits, bool few_rows) const;
   /// The rows of the last layer's output that a loss is for: those with a target, or one per sequence.
-  std::vector<int64_t> rows_of_loss(Exec& exec, const Sequences& s, std::span<const int32_t> targets,
-                                    std::vector<int32_t>& counted) const;
+  std::vector<int64_t> rows_of_loss(Exec& exec, std::span<const int64_t> summaries,
+                                    std::span<const int32_t> targets, std::vector<int32_t>& counted) const;
   /// hidden (N, C): the last layer's output. Where `dhidden` (N, C) is given it receives the gradient, and
-  /// the parameters theirs.
-  LossSums head_loss(Exec& exec, const Sequences& s, Tensor hidden, std::span<const int32_t> targets,
-                     const LossOptions& options, Tensor dhidden);
+  /// the parameters theirs. `summaries`: the rows that a classification head reads.
+  LossSums head_loss(Exec& exec, const Sequences& s, std::span<const int64_t> summaries, Tensor hidden,
+                     std::span<const int32_t> targets, const LossOptions& options, Tensor dhidden);
   /// Features (R, C) to losses, and to their own gradient where `gradient`.
   void output_loss(Exec& exec, Tensor features, std::span<const int32_t> targets, const LossOptions& options,
                    bool gradient, double* losses);
-  /// The row of a sequence that a classification head reads.
-  int64_t summary_row(std::span<const int64_t> starts, size_t b) const {
-    return pooler ? starts[b] : starts[b + 1] - 1;
-  }
+  /// The rows that a classification head reads: of each sequence the first where there is a pooler, else the
+  /// last that is no padding.
+  std::vector<int64_t> summary_rows(const Batch& batch, std::span<const int64_t> starts) const;
+  void require_loss() const;  // throws Error unless the head has one
 
   /// Gives s what the family's positions need, in scratch. The sequences are, or will be, `lengths` long.
   void place(Exec& exec, Sequences& s, std::span<const int64_t> lengths) const;

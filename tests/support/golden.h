@@ -38,14 +38,15 @@ inline std::vector<std::string> golden_names(bool generate) {
   return names;
 }
 
-/// The largest difference, as a share of the largest value expected.
+/// The largest difference, as a share of the largest value expected; where all are 0 (an expert that nothing
+/// went to), itself.
 inline double difference(const float* found, const std::vector<float>& expected) {
   double most = 0, scale = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
     most = std::max(most, std::abs(static_cast<double>(found[i]) - expected[i]));
     scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
   }
-  return most / scale;
+  return scale > 0 ? most / scale : most;
 }
 
 /// What a file holds of a parameter, in the parameter's own order.

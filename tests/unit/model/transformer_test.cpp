@@ -224,6 +224,19 @@ TEST(ModelConfig, WhatCannotBeNamesItsKey) {
             std::string::npos);
   EXPECT_NE(refusal([](ModelConfig& c) { c.head_dim = 7; }).find("model.head_dim"), std::string::npos);
   EXPECT_EQ(refusal([](ModelConfig& c) { c.head_dim = 10; }), "nothing");
+  const auto of_mixtral = [&](auto change) {
+    return refusal([&](ModelConfig& c) {
+      c.model_type = "mixtral";
+      change(c);
+    });
+  };
+  EXPECT_NE(of_mixtral([](ModelConfig& c) { c.num_experts_per_tok = 9; }).find("model.num_experts_per_tok"),
+            std::string::npos);
+  EXPECT_NE(of_mixtral([](ModelConfig& c) {
+              c.num_experts = 4096;
+              c.num_hidden_layers = 4096;
+            }).find("model.num_local_experts"),
+            std::string::npos);
 }
 
 }  // namespace
