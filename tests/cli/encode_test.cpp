@@ -70,7 +70,8 @@ TEST(Embed, BadRowsAreNamedAndThoseBeforeAreAnswered) {
        {std::pair{"{\"prompt_ids\":[61]}", "text 2: token ids"},
         {"{\"prompt_ids\":[1],\"token_type_ids\":[3]}", "text 2: token_type_ids"},
         {"{\"prompt_ids\":[]}", "text 2: expected at least one token"},
-        {"{\"prompt_ids\":[1,2],\"token_type_ids\":[0]}", "expected 2, found 1"}}) {
+        {"{\"prompt_ids\":[1,2],\"token_type_ids\":[0]}", "expected 2, found 1"},
+        {"{\"prompt_ids\":[1],\"token_type_ids\":[0,0]}", "expected 1, found 2"}}) {
     const auto result =
         run({"embed", "--model", golden("bert")}, std::string("{\"prompt_ids\":[1]}\n") + row + "\n");
     EXPECT_EQ(result.code, 1);
@@ -84,6 +85,35 @@ TEST(Embed, BadRowsAreNamedAndThoseBeforeAreAnswered) {
   const auto cut = run({"embed", "--model", golden("bert"), "--truncate", "right"}, long_row);
   ASSERT_EQ(cut.code, 0) << cut.err;
   EXPECT_EQ(rows_of(cut.out)[0]["tokens"], 48);
+}
+
+TEST(Embed, DoesWhatASentenceTransformersFolderSays) {
+  test::TempFolder place;
+  std::filesystem::copy(golden("bert"), place / "model");
+  std::filesystem::create_directories(place / "model/1_Pooling");
+  const auto vector = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "embed");
+    const auto result = run(arguments);
+    EXPECT_EQ(result.code, 0) << result.err;
+    return result.code == 0 ? rows_of(result.out)[0]["embedding"] : nlohmann::json();
+  };
+  const std::string model = (place / "model").string(), copy = (place / "copy").string();
+  test::write_text(place / "model/1_Pooling/config.json", R"({"pooling_mode_cls_token": true})");
+  const auto cls = vector({"--model", model});
+  EXPECT_EQ(cls, vector({"--model", golden("bert"), "--pooling", "cls"}));
+  EXPECT_NE(cls, vector({"--model", golden("bert"), "--pooling", "mean"}));
+  test::write_text(place / "model/modules.json", R"([{"type": "sentence_transformers.models.Transformer"},)"
+                                                 R"({"type": "sentence_transformers.models.Pooling"},)"
+                                                 R"({"type": "sentence_transformers.models.Normalize"}])");
+  const auto normal = vector({"--model", model});
+  EXPECT_EQ(normal, vector({"--model", golden("bert"), "--pooling", "cls", "--normalize"}));
+  ASSERT_EQ(test::run_program("llmtool", {"convert", model, copy}).code, 0);
+  EXPECT_EQ(normal, vector({"--model", copy}));
+  test::write_text(place / "model/modules.json", R"([{"type": "sentence_transformers.models.Dense"}])");
+  EXPECT_EQ(run({"embed", "--model", model}).code, 1);
+  test::write_text(place / "model/1_Pooling/config.json",
+                   R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true})");
+  EXPECT_EQ(run({"embed", "--model", model}).code, 1);
 }
 
 TEST(Classify, GivesLabelsAndTheReferencesProbabilities) {
@@ -126,6 +156,7 @@ TEST(Encoders, AreRefusedWhereTheyDoNotFit) {
       {"classify", "--model", golden("bert"), "x"},
       {"fill-mask", "--mask-id", "1", "--model", golden("llama_gqa"), "x"},
       {"fill-mask", "--model", golden("bert_masked"), "x"},
+      {"fill-mask", "--mask-id", "61", "--model", golden("bert_masked"), "x"},
       {"embed", "--pooling", "pooler", "--model", golden("bert_masked"), "x"},
       {"convert", golden("bert"), (place / "out.gguf").string()}};
   for (const auto& arguments : wrong) {

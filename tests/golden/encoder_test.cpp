@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "golden.h"
 #include "llmtool/core/error.h"
@@ -146,6 +147,113 @@ TEST_P(Encoder, DoesNotGenerate) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, Encoder, ::testing::ValuesIn(test::golden_names(false)),
                          [](const auto& info) { return info.param; });
+
+/// A golden's folder with another config.
+class Variant {
+ public:
+  Variant(const char* name, const nlohmann::json& changes) {
+    const std::filesystem::path folder = test::goldens() / name;
+    nlohmann::json config = nlohmann::json::parse(test::read_text(folder / "config.json"));
+    for (const auto& [key, value] : changes.items()) {
+      config[key] = value;
+      if (value == "absent") config.erase(key);
+    }
+    test::write_text(place_ / "config.json", config.dump());
+    std::filesystem::copy_file(folder / "model.safetensors", place_ / "model.safetensors");
+  }
+  std::filesystem::path path() const { return place_.path(); }
+  std::string refusal() const {
+    try {
+      read_model_config(path());
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  }
+
+ private:
+  test::TempFolder place_;
+};
+
+TEST(Classifiers, ADecoderReadsTheLastPositionThatIsNoPadding) {
+  const Variant padded("llama_classifier", {{"pad_token_id", 5}});
+  const Transformer model = load_transformer(padded.path());
+  test::Machine machine;
+  const std::vector<int32_t> ids = {1, 2, 3, 5, 5, 1, 2, 3};
+  std::vector<float> logits(6);
+  model.classify(machine.exec, {ids, {5, 3}}, {logits.data(), {2, 3}});
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(logits[i], logits[3 + i], 1e-6);
+}
+
+TEST(Classifiers, NumbersAndSetsAreNotTrained) {
+  for (const char* problem : {"regression", "multi_label_classification"}) {
+    const Variant other("bert_classifier", {{"problem_type", problem}});
+    Transformer model = load_transformer(other.path());
+    test::Machine machine;
+    const std::vector<int32_t> ids = {1, 2}, targets = {0};
+    EXPECT_THROW(model.evaluate(machine.exec, {ids, {2}}, targets), Error);
+  }
+}
+
+TEST(Windows, OfTheQwenMoesAreThoseOfTheReference) {
+  // Qwen2MoeConfig: every other layer before max_window_layers; Qwen3MoeConfig: all layers, or none.
+  const Variant two("qwen2_moe", {{"layer_types", "absent"}}), three("qwen3_moe", {{"use_sliding_window", false}});
+  const ModelConfig c = read_model_config(two.path());
+  EXPECT_EQ(c.window_of(0), 8);
+  EXPECT_EQ(c.window_of(1), 0);
+  EXPECT_EQ(read_model_config(test::goldens() / "qwen3_moe").window_of(1), 8);
+  EXPECT_EQ(read_model_config(three.path()).window_of(1), 0);
+}
+
+TEST(Longrope, OfPhi3IsReadAsTheReferenceDoes) {
+  const auto rope = [](const char* type, double original) {
+    return nlohmann::json{{"type", type},
+                          {"original_max_position_embeddings", original},
+                          {"short_factor", {1, 1, 1}},
+                          {"long_factor", {2, 2, 2}}};
+  };
+  const auto settings = [&](nlohmann::json changes) {
+    changes["rope_parameters"] = "absent";
+    return read_model_config(Variant("phi3_longrope", changes).path()).rope_scaling;
+  };
+  for (const char* type : {"longrope", "su", "yarn"}) {
+    const RopeSettings s =
+        settings({{"rope_scaling", rope(type, 9)}, {"original_max_position_embeddings", 20}});
+    EXPECT_EQ(s.scaling, RopeScaling::longrope);
+    EXPECT_EQ(s.original_positions, 20);  // what stands outside comes first
+  }
+  const RopeSettings usual =
+      settings({{"rope_scaling", rope("longrope", 9)}, {"original_max_position_embeddings", "absent"}});
+  EXPECT_EQ(usual.original_positions, 4096);
+}
+
+TEST(Config, WhatCannotBeRunRightIsRefused) {
+  using nlohmann::json;
+  const auto refusal = [](const char* model, const json& changes) { return Variant(model, changes).refusal(); };
+  const auto scaling = [](json factors) {
+    return json{{"rope_type", "longrope"}, {"short_factor", factors}, {"long_factor", {1, 1, 1}}};
+  };
+  EXPECT_NE(refusal("bert", {{"architectures", {"BertForTokenClassification"}}}).find("not supported"), std::string::npos);
+  EXPECT_NE(refusal("bert", {{"architectures", {"RobertaModel"}}}).find("not supported"), std::string::npos);
+  EXPECT_NE(refusal("llama_gqa", {{"architectures", {"LlamaForTokenClassification"}}}).find("not supported"),
+            std::string::npos);
+  EXPECT_EQ(refusal("llama_gqa", {{"architectures", json::array()}}), "");
+  EXPECT_NE(refusal("bert_classifier", {{"id2label", {{"0", "a"}, {"1", "a"}}}}).find("another label"), std::string::npos);
+  EXPECT_EQ(refusal("bert_classifier", {{"id2label", {{"0", 0}, {"1", 1}, {"2", 2}}}}), "");
+  EXPECT_NE(refusal("bert_classifier", {{"classifier_dropout", 7}}).find("classifier_dropout"), std::string::npos);
+  EXPECT_NE(refusal("bert_classifier", {{"problem_type", "ranking"}}).find("ranking"), std::string::npos);
+  EXPECT_NE(refusal("bert", {{"is_decoder", true}}).find("is_decoder"), std::string::npos);
+  for (const json& factors : {json{1, 1}, json{1, 1, 1e-44}, json{1, 1, "x"}, json{1, 1, -1}, json(1), json()}) {
+    const std::string message = refusal("phi3_longrope", {{"rope_parameters", scaling(factors)}});
+    EXPECT_NE(message.find("config.json"), std::string::npos) << factors;
+  }
+  EXPECT_NE(refusal("phi3_longrope", {{"original_max_position_embeddings", 1}}).find("2 to 2^24"), std::string::npos);
+  EXPECT_NE(refusal("phi3", {{"rope_parameters", {{"rope_type", "linear"}, {"factor", 2}}}}).find("linear"),
+            std::string::npos);
+  EXPECT_NE(refusal("mixtral", {{"num_local_experts", 4096}, {"num_hidden_layers", 4096}}).find("in all layers"),
+            std::string::npos);
+  EXPECT_NE(refusal("mixtral", {{"num_experts_per_tok", 4}}).find("num_experts_per_tok"), std::string::npos);
+}
 
 /// The first BERT's files: norms spelt gamma and beta, the next-sentence head and the pooler beside the
 /// masked-LM head, position ids.
