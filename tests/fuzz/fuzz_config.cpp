@@ -17,7 +17,7 @@ struct Folder {
 
 namespace llmtool::test {
 std::vector<std::string> seed_corpus() {
-  return {
+  std::vector<std::string> seeds = {
       R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64,
 "intermediate_size": 172, "num_hidden_layers": 5, "num_attention_heads": 8, "num_key_value_heads": 4,
 "head_dim": 8, "vocab_size": 512, "max_position_embeddings": 512, "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
@@ -29,6 +29,10 @@ std::vector<std::string> seed_corpus() {
 "embd_pdrop": 0.1, "attn_pdrop": 0.1, "resid_pdrop": 0.1, "initializer_range": 0.02})",
       R"({"model_type": "llama", "dtype": "bfloat16", "hidden_size": 16, "num_hidden_layers": 1,
 "num_attention_heads": 2, "vocab_size": 32, "rope_parameters": {"rope_type": "default", "rope_theta": 500000}})"};
+  // Of every family and head.
+  for (const auto& golden : std::filesystem::directory_iterator(source_file("tests/reference/goldens")))
+    seeds.push_back(read_text(golden.path() / "config.json"));
+  return seeds;
 }
 }  // namespace llmtool::test
 
