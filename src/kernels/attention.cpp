@@ -193,13 +193,6 @@ void forward_tile(const AttentionInput& in, const Head& head, int64_t h, int64_t
   }
 }
 
-float dot(const float* a, const float* b, int64_t n) {
-  Vec total{};
-  simd::for_lanes(n,
-                  [&](int64_t i, auto part) { total += simd::load(a + i, part) * simd::load(b + i, part); });
-  return simd::sum(total);
-}
-
 struct BackwardHead {
   const float *out, *dout, *lse;  // of the head; rows as Head says
   float *dq, *dk, *dv;
@@ -224,7 +217,7 @@ void backward_tile(const AttentionInput& in, const Head& head, const BackwardHea
     float slopes[kKeys];
     clear_unseen(pr, seen, cols);
     exponentials(ps, n, shape_scores(in.rules, g.h, j0 + seen.first, ps, n, slopes), g.lse[i0 + r]);
-    const float delta = dot(g.out + at, g.dout + at, in.D);
+    const float delta = simd::dot(g.out + at, g.dout + at, in.D);
     const uint64_t draw = head.first_draw + (i0 + r) * head.S + j0 + seen.first;
     if (in.dropout) drop(ds, n, in.dropout, draw);
     simd::for_lanes(cols, [&](int64_t j, auto part) {
@@ -340,7 +333,7 @@ void attention_decode(Exec& exec, int64_t B, int64_t H, int64_t K, int64_t D, co
     const int64_t n = lengths[b] - first, offset = first * width + h / (H / K) * D;
     float* const p = static_cast<float*>(exec.pool.scratch(worker, longest * sizeof(float)));
     const float* const query = q + b * q_stride + h * D;
-    for (int64_t j = 0; j < n; ++j) p[j] = dot(query, keys[b] + j * width + offset, D);
+    for (int64_t j = 0; j < n; ++j) p[j] = simd::dot(query, keys[b] + j * width + offset, D);
     const float scale = shape_scores(rules, h, first, p, n, nullptr);
     const float total = exponentials(p, n, scale, largest_score(p, n) * scale);
     float* const y = out + (b * H + h) * D;

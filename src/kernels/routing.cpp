@@ -95,13 +95,8 @@ void spread_rows(Exec& exec, Tensor x, const int64_t* rows, const float* factors
 void row_dots(Exec& exec, Tensor a, Tensor b, float* sums) {
   if (exec.dry()) return;
   const int64_t C = a.cols();
-  for_rows(exec, a.rows(), C, [&](int64_t row) {
-    simd::Vec total{};
-    simd::for_lanes(C, [&](int64_t i, auto part) {
-      total += simd::load(a.f32() + row * C + i, part) * simd::load(b.f32() + row * C + i, part);
-    });
-    sums[row] = simd::sum(total);
-  });
+  for_rows(exec, a.rows(), C,
+           [&](int64_t row) { sums[row] = simd::dot(a.f32() + row * C, b.f32() + row * C, C); });
 }
 
 void sigmoid(Exec& exec, Tensor gate) {

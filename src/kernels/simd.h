@@ -100,4 +100,10 @@ inline Vec exp(Vec x) {
 /// tanh(x) to within 1.2e-7 absolute.
 inline Vec tanh(Vec x) { return 1.0f - 2.0f / (1.0f + exp(2.0f * x)); }
 
+inline float dot(const float* a, const float* b, int64_t n) {
+  Vec total{};
+  for_lanes(n, [&](int64_t i, auto part) { total += load(a + i, part) * load(b + i, part); });
+  return sum(total);
+}
+
 }  // namespace llmtool::simd

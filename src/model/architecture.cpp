@@ -303,6 +303,7 @@ Architecture gemma3() {
   Architecture a = gemma2();
   a.model_type = "gemma3_text";
   a.class_stem = "Gemma3Text";
+  a.language_model = "Gemma3ForCausalLM";
   a.rope_theta = 1e6;
   a.names.q_norm = "self_attn.q_norm";
   a.names.k_norm = "self_attn.k_norm";
@@ -380,7 +381,7 @@ Architecture stablelm_parallel() {
 Architecture gpt2() {
   Architecture a{.model_type = "gpt2",
                  .class_stem = "GPT2",
-                 .class_end = "LMHeadModel",
+                 .language_model = "GPT2LMHeadModel",
                  .norm = NormKind::layer,
                  .norm_bias = true};
   a.positions = Positions::learned;
@@ -554,7 +555,7 @@ std::vector<Architecture> falcon() {
 Architecture bert() {
   Architecture a{.model_type = "bert",
                  .class_stem = "Bert",
-                 .class_end = "ForMaskedLM",
+                 .language_model = "BertForMaskedLM",
                  .norm = NormKind::layer,
                  .norm_bias = true,
                  .causal = false};
@@ -640,9 +641,7 @@ std::string class_of(const ModelConfig& config) {
     case HeadKind::language_model:
       break;
   }
-  // The one family whose language model is named otherwise than its parts.
-  const bool gemma3 = row.model_type == std::string_view("gemma3_text");
-  return cat(gemma3 ? "Gemma3" : row.class_stem, row.class_end);
+  return *row.language_model ? row.language_model : cat(row.class_stem, "ForCausalLM");
 }
 
 double yarn_magnitude(double factor, double weight) {

@@ -107,7 +107,7 @@ struct Architecture {
   const char* model_type = "";
   std::vector<Condition> when = {};  // of several rows with one model_type the first whose conditions hold
   const char* class_stem = "";       // in `architectures` of config.json, before what the head gives
-  const char* class_end = "ForCausalLM";
+  const char* language_model = "";   // that class, where it is not class_stem and "ForCausalLM"
   NormKind norm = NormKind::rms;
   bool norm_bias = false;
   float norm_offset = 0;      // added to every norm's weight
