@@ -12,7 +12,7 @@ Batch Batch::of(std::span<const int32_t> ids, int64_t sequences) {
   return {ids, std::vector<int64_t>(static_cast<size_t>(sequences), n / sequences)};
 }
 
-std::vector<int64_t> Transformer::Impl::starts_of(const Batch& batch) const {
+std::vector<int64_t> Transformer::Impl::starts_of(Exec& exec, const Batch& batch) const {
   std::vector<int64_t> starts = {0};
   for (const int64_t length : batch.lengths) {
     if (length < 1 || length > config.context())
@@ -23,6 +23,10 @@ std::vector<int64_t> Transformer::Impl::starts_of(const Batch& batch) const {
     throw Error(cat("[model] expected ", starts.back(), " ids, found ", batch.ids.size()));
   if (!batch.token_types.empty() && batch.token_types.size() != batch.ids.size())
     throw Error(cat("[model] expected ", batch.ids.size(), " token types, found ", batch.token_types.size()));
+  if (!exec.dry()) {
+    check_ids(batch.ids, 0, config.vocab_size, "input");
+    check_ids(batch.token_types, 0, config.type_vocab_size, "token type");
+  }
   return starts;
 }
 
@@ -34,28 +38,31 @@ int32_t* Transformer::Impl::count_positions(Exec& exec, std::span<const int64_t>
   return position;
 }
 
-Tensor Transformer::Impl::last_layer(Exec& exec, const Batch& batch, std::span<const int64_t> starts) const {
-  if (!exec.dry()) {
-    check_ids(batch.ids, 0, config.vocab_size, "input");
-    check_ids(batch.token_types, 0, config.type_vocab_size, "token type");
-  }
-  Sequences s{starts, count_positions(exec, starts)};
-  place(exec, s, batch.lengths);
+Tensor Transformer::Impl::through_layers(Exec& exec, Sequences& s, const Batch& batch,
+                                         const std::function<void(int64_t layer)>& prepare) const {
   Tensor x = exec.scratch.take({s.rows(), config.hidden_size}),
          y = exec.scratch.take({s.rows(), config.hidden_size});
   embed_tokens(exec, s, batch, embedding_norm ? y : x, x);
   for (size_t layer = 0; layer < blocks.size(); ++layer) {
+    if (prepare) prepare(static_cast<int64_t>(layer));
     const Observer observe_layer = layer_observer(static_cast<int64_t>(layer));
     s.observer = &observe_layer;
     blocks[layer].forward(exec, s, exec.rng, x, y, nullptr);
     std::swap(x, y);
   }
+  s.observer = nullptr;
   return x;
+}
+
+Tensor Transformer::Impl::last_layer(Exec& exec, const Batch& batch, std::span<const int64_t> starts) const {
+  Sequences s{starts, count_positions(exec, starts)};
+  place(exec, s, batch.lengths);
+  return through_layers(exec, s, batch, {});
 }
 
 void Transformer::encode(Exec& exec, const Batch& batch, Tensor hidden) const {
   ArenaScope scope(exec.scratch);
-  const Tensor x = impl_->last_layer(exec, batch, impl_->starts_of(batch));
+  const Tensor x = impl_->last_layer(exec, batch, impl_->starts_of(exec, batch));
   if (impl_->final_norm) return impl_->final_norm.forward(exec, x, hidden);
   copy_rows(exec, x.f32(), x.cols(), hidden.f32(), x.cols(), x.rows(), x.cols());
 }
@@ -65,7 +72,7 @@ void Transformer::embed_sequences(Exec& exec, const Batch& batch, Pooling poolin
   if (pooling == Pooling::pooler && !m.pooler)
     throw Error(cat("[model] ", class_of(m.config), " has no pooler"));
   ArenaScope scope(exec.scratch);
-  const std::vector<int64_t> starts = m.starts_of(batch);
+  const std::vector<int64_t> starts = m.starts_of(exec, batch);
   const Tensor hidden = exec.scratch.take({starts.back(), m.config.hidden_size});
   encode(exec, batch, hidden);
   if (pooling == Pooling::mean) return mean_rows(exec, hidden, starts, vectors);
@@ -83,7 +90,7 @@ void Transformer::classify(Exec& exec, const Batch& batch, Tensor logits) const 
   if (m.config.head != HeadKind::classification)
     throw Error(cat("[model] ", class_of(m.config), " has no classification head"));
   ArenaScope scope(exec.scratch);
-  const std::vector<int64_t> starts = m.starts_of(batch);
+  const std::vector<int64_t> starts = m.starts_of(exec, batch);
   const std::vector<int64_t> rows = m.summary_rows(batch, starts);
   const Tensor hidden = m.last_layer(exec, batch, starts);
   const Tensor picked = exec.scratch.take({static_cast<int64_t>(rows.size()), hidden.cols()});
@@ -97,7 +104,7 @@ void Transformer::token_logits(Exec& exec, const Batch& batch, std::span<const i
   if (m.config.head != HeadKind::language_model)
     throw Error(cat("[model] ", class_of(m.config), " has no language model's head"));
   ArenaScope scope(exec.scratch);
-  const Tensor hidden = m.last_layer(exec, batch, m.starts_of(batch));
+  const Tensor hidden = m.last_layer(exec, batch, m.starts_of(exec, batch));
   for (const int64_t row : rows) {
     if (row < 0 || row >= hidden.rows())
       throw Error(cat("[model] expected a row below ", hidden.rows(), ", found ", row));

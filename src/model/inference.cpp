@@ -73,25 +73,16 @@ void Transformer::Impl::run_layers(Exec& exec, std::span<const int32_t> ids, int
   for (int64_t i = 0; !exec.dry() && i < B * T; ++i) {
     position[i] = static_cast<int32_t>(caches[i / T]->length + i % T);
   }
-  Tensor x = exec.scratch.take({B * T, config.hidden_size}),
-         y = exec.scratch.take({B * T, config.hidden_size});
   std::vector<KvRows> rows(caches.size());
   std::vector<int64_t> starts;
   for (int64_t b = 0; b <= B; ++b) starts.push_back(b * T);
   Sequences s{starts, position};
   s.past = rows;
   place(exec, s, lengths);
-  embed_tokens(exec, s, {ids, {}}, embedding_norm ? y : x, x);
-  for (size_t layer = 0; layer < blocks.size(); ++layer) {
-    for (size_t b = 0; b < rows.size(); ++b) {
-      const auto l = static_cast<int64_t>(layer);
-      rows[b] = {caches[b]->keys(l).f32(), caches[b]->values(l).f32(), caches[b]->length};
-    }
-    const Observer observe_layer = layer_observer(static_cast<int64_t>(layer));
-    s.observer = &observe_layer;
-    blocks[layer].forward(exec, s, exec.rng, x, y, nullptr);
-    std::swap(x, y);
-  }
+  const Tensor x = through_layers(exec, s, {ids, {}}, [&](int64_t layer) {
+    for (size_t b = 0; b < rows.size(); ++b)
+      rows[b] = {caches[b]->keys(layer).f32(), caches[b]->values(layer).f32(), caches[b]->length};
+  });
   if (exec.dry()) return;
   for (size_t b = 0; b < caches.size(); ++b) {
     caches[b]->length += T;

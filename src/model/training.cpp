@@ -19,7 +19,7 @@ void check_targets(const Batch& batch, size_t targets, bool of_sequences) {
 LossSums Transformer::train_step(Exec& exec, const Batch& batch, std::span<const int32_t> targets,
                                  const LossOptions& options, bool checkpointing) {
   Impl& m = *impl_;
-  const std::vector<int64_t> starts = m.starts_of(batch);
+  const std::vector<int64_t> starts = m.starts_of(exec, batch);
   const bool classifies = m.config.head == HeadKind::classification;
   m.require_loss();
   check_targets(batch, targets.size(), classifies);
@@ -67,7 +67,7 @@ LossSums Transformer::train_step(Exec& exec, const Batch& batch, std::span<const
 
 LossSums Transformer::evaluate(Exec& exec, const Batch& batch, std::span<const int32_t> targets) {
   Impl& m = *impl_;
-  const std::vector<int64_t> starts = m.starts_of(batch);
+  const std::vector<int64_t> starts = m.starts_of(exec, batch);
   const bool classifies = m.config.head == HeadKind::classification;
   m.require_loss();
   check_targets(batch, targets.size(), classifies);

@@ -54,10 +54,14 @@ struct Transformer::Impl {
   /// Reads what the cache holds again where `more` positions make the text longer than the trained context of
   /// longrope.
   void outgrow(Exec& exec, KvCache& cache, int64_t more) const;
-  /// The last layer's output (N, C), in scratch.
+  /// The last layer's output (N, C), in scratch; `prepare`, where given, is called before each layer.
+  Tensor through_layers(Exec& exec, Sequences& s, const Batch& batch,
+                        const std::function<void(int64_t layer)>& prepare) const;
+  /// The same for whole sequences.
   Tensor last_layer(Exec& exec, const Batch& batch, std::span<const int64_t> starts) const;
-  /// Where each sequence starts, and where the last ends. Throws Error naming what does not fit.
-  std::vector<int64_t> starts_of(const Batch& batch) const;
+  /// Where each sequence starts, and where the last ends. Throws Error naming what does not fit, an id of the
+  /// batch among it.
+  std::vector<int64_t> starts_of(Exec& exec, const Batch& batch) const;
   /// Positions 0.. of every sequence, in scratch.
   int32_t* count_positions(Exec& exec, std::span<const int64_t> starts) const;
 

@@ -166,6 +166,10 @@ TEST_P(Model, WhatCannotBeIsSaid) {
               model.evaluate(machine.exec, Batch::of(long_row, 1), long_row);
             }).find("at most 700 positions"),
             std::string::npos);
+  const std::vector<int32_t> outside = {1, 50, 1}, fine = {1, 2, 3};
+  const auto of_training =
+      said([&] { model.train_step(machine.exec, Batch::of(outside, 1), fine, {}, false); });
+  EXPECT_NE(of_training.find("input 1: expected an id below 50, found 50"), std::string::npos) << of_training;
   EXPECT_NE(said([&] { model.evaluate(machine.exec, Batch::of(eleven, 2), eleven); }).find("2 sequences"),
             std::string::npos);
 }
