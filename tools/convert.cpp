@@ -80,8 +80,7 @@ nlohmann::ordered_json verify(const ConvertFlags& flags, const ModelSource& sour
   if (!tokenizer)
     throw UsageError("--verify: the model has no tokenizer that can be read; give a --tokenizer");
   ThreadPool pool(flags.common.threads);
-  std::vector<TokenId> ids = tokenizer->encode(read_file(flags.verify));
-  if (tokenizer->adds_bos()) ids.insert(ids.begin(), tokenizer->bos_id());
+  std::vector<TokenId> ids = tokenizer->encode(read_file(flags.verify), {.add_special_tokens = true});
   ids.resize(std::min<size_t>({ids.size(), 256, static_cast<size_t>(source.config().context())}));
   if (ids.empty()) throw UsageError(cat("--verify: ", flags.verify, ": expected text, found none"));
   const std::vector<float> before = outputs_of(pool, flags.in, ids), after = outputs_of(pool, flags.out, ids);

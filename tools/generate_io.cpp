@@ -17,9 +17,9 @@ namespace {
 std::vector<TokenId> encode_prompt(const Tokenizer* tokenizer, const std::string& text,
                                    const std::string& where) {
   if (!tokenizer) throw UsageError(cat(where, ": the model has no tokenizer: give prompt_ids"));
-  std::vector<TokenId> ids = tokenizer->encode(text);
+  std::vector<TokenId> ids = tokenizer->encode(text, {.add_special_tokens = true});
   const TokenId start = tokenizer->bos_id() >= 0 ? tokenizer->bos_id() : tokenizer->eos_id();
-  if ((tokenizer->adds_bos() || ids.empty()) && start >= 0) ids.insert(ids.begin(), start);
+  if (ids.empty() && start >= 0) ids.push_back(start);
   return ids;
 }
 

@@ -39,11 +39,11 @@ struct TokenizeConfig {
 struct TokenizeFlags {
   CommonFlags common;
   std::vector<std::string> inputs;
-  std::string model, output;
+  std::string model, output, against;
   std::optional<std::string> model_type, field, format;
   std::optional<int64_t> vocab_size, max_lines;
   std::optional<double> coverage;
-  std::optional<bool> byte_fallback;
+  std::optional<bool> byte_fallback, add_special, parse_special;
   std::vector<std::string> user_symbols;
   bool strict = false;
 
@@ -63,6 +63,7 @@ struct TokenizeFlags {
     over(c.corpus.format, format);
     c.corpus.strict = c.corpus.strict || strict;
     c.corpus.inputs = inputs;
+    c.corpus.encoding.parse_special = parse_special;
     if (common.seed) c.training.seed = static_cast<uint64_t>(*common.seed);
     return c;
   }
@@ -109,6 +110,9 @@ int encode(const TokenizeFlags& flags) {
   const auto tokenizer = load_tokenizer(flags.model);
   if (config.corpus.inputs.empty()) config.corpus.inputs = {"-"};
   CorpusCounts counts;
+  // Documents of a training shard stand one behind the other, with EOS between them.
+  config.corpus.encoding.add_special_tokens =
+      flags.add_special.value_or(flags.output.empty() && tokenizer->adds_special_by_default());
   if (flags.output.empty()) {
     counts = print_ids(pool, *tokenizer, config.corpus, flags.common.json);
   } else {
@@ -144,6 +148,15 @@ void add_text_flags(CLI::App& app, TokenizeFlags& f) {
   app.add_flag("--strict", f.strict, "Invalid UTF-8 and NUL are errors, not repaired");
 }
 
+void add_special_flags(CLI::App& app, TokenizeFlags& f) {
+  app.add_flag("--add-special-tokens,!--no-special-tokens", f.add_special,
+               "Put BOS, [CLS] or the like around a text (default: as the tokenizer's own library; not in a "
+               "shard)");
+  app.add_flag(
+      "--parse-special,!--no-parse-special", f.parse_special,
+      "Special tokens written in the text become their ids (default: yes; no with a tokenizer.model)");
+}
+
 void add_train(CLI::App& parent, std::shared_ptr<TokenizeFlags> f) {
   CLI::App& app = *parent.add_subcommand("train", "Train a SentencePiece tokenizer");
   app.add_option("--input", f->inputs,
@@ -174,7 +187,9 @@ std::function<int()> tokenize_command(CLI::App& app) {
   add_train(app, f);
   const auto add = [&](const char* name, const char* help) -> CLI::App& {
     CLI::App& sub = *app.add_subcommand(name, help);
-    sub.add_option("--model", f->model, "Tokenizer: a folder or a tokenizer.model")->required();
+    sub.add_option("--model", f->model,
+                   "Tokenizer: a model folder, a tokenizer.json, tokenizer.model, .tiktoken or .gguf file")
+        ->required();
     sub.add_option("FILE", f->inputs, "Input files (default: standard input)");
     add_common_flags(sub, f->common);
     return sub;
@@ -182,6 +197,13 @@ std::function<int()> tokenize_command(CLI::App& app) {
   CLI::App& encode_app = add("encode", "Text to ids: on stdout, a line each, or to a token shard");
   encode_app.add_option("--output", f->output, "Token shard to write (a folder: tokens.bin in it)");
   add_text_flags(encode_app, *f);
+  add_special_flags(encode_app, *f);
+  CLI::App& check_app = *app.add_subcommand("check", "Compare ids with those that another program gave");
+  check_app.add_option("MODEL", f->model, "Tokenizer, as for encode")->required();
+  check_app.add_option("--against", f->against, "Rows {\"text\", \"ids\"} and, if they like, {\"decoded\"}")
+      ->required();
+  add_special_flags(check_app, *f);
+  add_plain_flags(check_app, f->common);
   add("decode", "Ids back to text: a line of ids each, or rows with `ids`");
   add_text_flags(add("inspect", "What the tokenizer is, and how it fits a text"), *f);
   for (CLI::App* sub : app.get_subcommands([](CLI::App* s) { return s->get_name() == "decode"; })) {
@@ -197,6 +219,11 @@ std::function<int()> tokenize_command(CLI::App& app) {
     if (app.got_subcommand("train")) return train(*f);
     if (app.got_subcommand("encode")) return encode(*f);
     const auto tokenizer = load_tokenizer(f->model);
+    if (app.got_subcommand("check")) {
+      const EncodeOptions options{f->add_special.value_or(tokenizer->adds_special_by_default()),
+                                  f->parse_special};
+      return check_tokenizer(*tokenizer, f->against, options, f->common.json);
+    }
     TokenizeConfig config = f->config();
     if (app.got_subcommand("decode")) {
       print_text(*tokenizer, config.corpus, f->common.json);

@@ -11,6 +11,10 @@ namespace llmtool {
 CorpusCounts print_ids(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& corpus, bool json);
 /// The inverse: the texts, line breaks between them; with `json` rows {"text"}.
 void print_text(const Tokenizer& tokenizer, const CorpusOptions& corpus, bool json);
+/// Encodes the rows' `text` and compares with their `ids`; where they have `decoded`, that with the text of
+/// the ids. Prints what differs; 1 where anything does, else 0.
+int check_tokenizer(const Tokenizer& tokenizer, const std::string& rows, const EncodeOptions& options,
+                    bool json);
 nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& tokenizer,
                                          const CorpusOptions& corpus);
 

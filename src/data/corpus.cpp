@@ -14,8 +14,9 @@ namespace llmtool {
 
 namespace {
 namespace fs = std::filesystem;
-constexpr size_t kPiece = size_t{64} << 10;   // a piece is cut as soon as it can be beyond this
-constexpr size_t kLongest = size_t{1} << 20;  // and by force here
+constexpr size_t kPiece = size_t{64} << 10;       // a piece is cut as soon as it can be beyond this
+constexpr size_t kLongest = size_t{1} << 20;      // and by force here
+constexpr size_t kLongestWord = size_t{8} << 20;  // or here, where only words may be cut apart
 constexpr size_t kLongestRow = size_t{1} << 30;
 
 bool is_jsonl(std::string path) {
@@ -31,7 +32,8 @@ bool is_text(const std::string& path) {
 
 /// Appends `bytes` to `text` as valid UTF-8 without NUL; returns how many of them were used: the rest is the
 /// start of a character, unless `last`.
-size_t append_clean(std::string_view bytes, bool last, std::string& text, CorpusCounts& counts) {
+size_t append_clean(std::string_view bytes, bool last, const CorpusOptions& options, std::string& text,
+                    CorpusCounts& counts) {
   size_t at = 0;
   while (at < bytes.size()) {
     bool incomplete = false;
@@ -40,7 +42,7 @@ size_t append_clean(std::string_view bytes, bool last, std::string& text, Corpus
     if (n == 0) {
       text += kReplacement;
       ++counts.invalid_bytes;
-    } else if (bytes[at] == '\0') {
+    } else if (bytes[at] == '\0' && !options.words_only) {
       ++counts.nul_bytes;
     } else {
       text.append(bytes, at, static_cast<size_t>(n));
@@ -50,18 +52,30 @@ size_t append_clean(std::string_view bytes, bool last, std::string& text, Corpus
   return at;
 }
 
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+size_t character_before_end(std::string_view text) {
+  size_t end = text.size() - 1;
+  while (end > 1 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;
+  return end;
+}
+
 /// Where to cut `text`, 0 for nowhere yet.
-size_t cut_at(std::string_view text) {
+size_t cut_at(std::string_view text, bool words_only) {
   if (text.size() < kPiece) return 0;
+  if (words_only) {
+    // No pre-tokenizer joins two words, but many look at what stands around line breaks.
+    for (size_t i = text.size() - 2; i > 0; --i) {
+      if (text[i] == ' ' && is_letter(text[i - 1]) && is_letter(text[i + 1])) return i;
+    }
+    return text.size() < kLongestWord ? 0 : character_before_end(text);
+  }
   if (const size_t newline = text.rfind('\n'); newline != std::string_view::npos) return newline + 1;
   // Before a space that follows something else: no piece of a vocabulary reaches across that.
   for (size_t i = text.size() - 1; i > 0; --i) {
     if (text[i] == ' ' && text[i - 1] != ' ') return i;
   }
-  if (text.size() < kLongest) return 0;
-  size_t end = text.size() - 1;
-  while (end > 1 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;
-  return end;
+  return text.size() < kLongest ? 0 : character_before_end(text);
 }
 
 using Sink = std::function<void(CorpusPiece&&)>;
@@ -69,11 +83,12 @@ using Sink = std::function<void(CorpusPiece&&)>;
 /// Cuts one document into pieces.
 class Document {
  public:
-  Document(const Sink& sink, CorpusCounts& counts) : sink_(sink), counts_(counts) {}
+  Document(const CorpusOptions& options, const Sink& sink, CorpusCounts& counts)
+      : words_only_(options.words_only), sink_(sink), counts_(counts) {}
   std::string& text() { return text_; }
   /// Hands out what can be cut off.
   void flush() {
-    if (const size_t end = cut_at(text_)) {
+    if (const size_t end = cut_at(text_, words_only_)) {
       std::string rest = text_.substr(end);
       text_.resize(end);
       give(false);
@@ -94,6 +109,7 @@ class Document {
     text_.clear();
     first_ = false;
   }
+  bool words_only_;
   const Sink& sink_;
   CorpusCounts& counts_;
   std::string text_;
@@ -110,7 +126,7 @@ void check_strict(const CorpusOptions& options, const CorpusCounts& counts, cons
 void read_text(const CorpusOptions& options, const std::string& path, CorpusCounts& counts,
                const Sink& sink) {
   const auto source = open_bytes(path);
-  Document document(sink, counts);
+  Document document(options, sink, counts);
   std::string raw;
   size_t kept = 0;
   for (bool last = false; !last;) {
@@ -118,7 +134,7 @@ void read_text(const CorpusOptions& options, const std::string& path, CorpusCoun
     const size_t n = source->read(raw.data() + kept, kPiece);
     last = n == 0;
     raw.resize(kept + n);
-    const size_t used = append_clean(raw, last, document.text(), counts);
+    const size_t used = append_clean(raw, last, options, document.text(), counts);
     raw.erase(0, used);
     kept = raw.size();
     check_strict(options, counts, path);
@@ -133,16 +149,16 @@ void read_row(const CorpusOptions& options, std::string_view line, const std::st
   if (line.find_first_not_of(" \t") == std::string_view::npos) return;
   const int64_t invalid_before = counts.invalid_bytes;
   std::string clean;
-  append_clean(line, true, clean, counts);
+  append_clean(line, true, options, clean, counts);
   check_strict(options, counts, where);
   if (counts.invalid_bytes == invalid_before) clean = line;  // the parser says what a NUL means there
   const nlohmann::json row = parse_json(clean, where);
   const std::string text = JsonObject(row, where).string(options.field.c_str());
-  Document document(sink, counts);
+  Document document(options, sink, counts);
   // Long rows go out in pieces, too; "\u0000" is NUL again.
   for (size_t from = 0; from < text.size();) {
     const std::string_view part = std::string_view(text).substr(from, kPiece);
-    from += append_clean(part, from + part.size() == text.size(), document.text(), counts);
+    from += append_clean(part, from + part.size() == text.size(), options, document.text(), counts);
     document.flush();
   }
   check_strict(options, counts, where);
@@ -241,13 +257,18 @@ CorpusCounts encode_corpus(ThreadPool& pool, const Tokenizer& tokenizer, const C
     pool.run(static_cast<int64_t>(batch.size()), [&](int64_t i, int) {
       const CorpusPiece& piece = batch[static_cast<size_t>(i)];
       ids[static_cast<size_t>(i)] =
-          piece.first ? tokenizer.encode(piece.text) : tokenizer.encode_rest(piece.text);
+          tokenizer.encode(piece.text, {.add_special_tokens = options.encoding.add_special_tokens,
+                                        .parse_special = options.encoding.parse_special,
+                                        .continues = !piece.first,
+                                        .unfinished = !piece.last});
     });
     for (size_t i = 0; i < batch.size(); ++i) sink(std::move(ids[i]), batch[i].last);
     batch.clear();
     bytes = 0;
   };
-  const CorpusCounts counts = read_corpus(options, [&](CorpusPiece&& piece) {
+  CorpusOptions cut = options;
+  cut.words_only = tokenizer.cuts_at_words();
+  const CorpusCounts counts = read_corpus(cut, [&](CorpusPiece&& piece) {
     bytes += piece.text.size();
     batch.push_back(std::move(piece));
     if (bytes >= kBatchBytes || batch.size() >= 4096) encode_batch();

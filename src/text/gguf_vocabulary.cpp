@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "llmtool/core/error.h"
+#include "text/pre_tokenizer_names.h"
 #include "text/sentencepiece_tokenizer.h"
 
 namespace llmtool {
@@ -50,13 +51,16 @@ int64_t id_of(const GgufMetadata& m, const char* key, int64_t fallback) {
 }
 }  // namespace
 
-bool has_gguf_vocabulary(const GgufMetadata& m) { return m.has(kModel) && m.string(kModel) == "llama"; }
+bool is_sentencepiece(const GgufMetadata& m) {
+  return m.has(kModel) && (m.string(kModel) == "llama" || m.string(kModel) == "t5");
+}
+
+bool has_gguf_vocabulary(const GgufMetadata& m) {
+  return is_sentencepiece(m) || (m.has(kModel) && (m.string(kModel) == "gpt2" || m.string(kModel) == "bert"));
+}
 
 std::string sentencepiece_of_gguf(const GgufMetadata& m) {
-  if (!has_gguf_vocabulary(m)) {
-    throw Error(cat(m.origin(), ": ", kModel, ": expected \"llama\", found ",
-                    m.has(kModel) ? "\"" + m.string(kModel) + "\"" : "nothing", "; give a --tokenizer"));
-  }
+  const bool unigram = m.string(kModel) == "t5";
   const std::vector<std::string> tokens = m.strings("tokenizer.ggml.tokens");
   const std::vector<float> scores = m.numbers("tokenizer.ggml.scores");
   std::vector<int64_t> types = m.integers("tokenizer.ggml.token_type", 1, 6);
@@ -71,12 +75,18 @@ std::string sentencepiece_of_gguf(const GgufMetadata& m) {
   }
   const bool bytes = std::find(types.begin(), types.end(), 6) != types.end();
   Proto trainer;
-  trainer.integer(3, 2).integer(4, static_cast<int64_t>(tokens.size())).integer(35, bytes);
-  trainer.integer(40, id_of(m, "unknown_token_id", 0)).integer(41, id_of(m, "bos_token_id", 1));
-  trainer.integer(42, id_of(m, "eos_token_id", 2)).integer(43, id_of(m, "padding_token_id", -1));
+  trainer.integer(3, unigram ? 1 : 2).integer(4, static_cast<int64_t>(tokens.size())).integer(35, bytes);
+  trainer.integer(40, id_of(m, "unknown_token_id", unigram ? 2 : 0))
+      .integer(41, id_of(m, "bos_token_id", unigram ? -1 : 1));
+  trainer.integer(42, id_of(m, "eos_token_id", unigram ? 1 : 2))
+      .integer(43, id_of(m, "padding_token_id", -1));
   model.text(2, trainer.bytes());
   Proto normalizer;
-  normalizer.text(1, "identity").integer(3, m.boolean("tokenizer.ggml.add_space_prefix", true));
+  normalizer.text(1, unigram ? "nmt_nfkc" : "identity");
+  if (const std::vector<int64_t> map = m.integers("tokenizer.ggml.precompiled_charsmap", -128, 255);
+      !map.empty())
+    normalizer.text(2, std::string(map.begin(), map.end()));
+  normalizer.integer(3, m.boolean("tokenizer.ggml.add_space_prefix", true));
   normalizer.integer(4, m.boolean("tokenizer.ggml.remove_extra_whitespaces", false)).integer(5, 1);
   model.text(3, normalizer.bytes());
   return model.bytes();
@@ -84,18 +94,27 @@ std::string sentencepiece_of_gguf(const GgufMetadata& m) {
 
 std::string settings_of_gguf(const GgufMetadata& m) {
   const std::vector<std::string> tokens = m.strings("tokenizer.ggml.tokens");
-  nlohmann::ordered_json json = {{"tokenizer_class", "LlamaTokenizer"},
-                                 {"add_bos_token", m.boolean("tokenizer.ggml.add_bos_token", true)},
-                                 {"add_eos_token", m.boolean("tokenizer.ggml.add_eos_token", false)},
-                                 {"clean_up_tokenization_spaces", false},
-                                 {"legacy", true}};
+  const std::string model = m.string(kModel, "");
+  nlohmann::ordered_json json = {
+      {"tokenizer_class", model == "llama" ? "LlamaTokenizer" : "PreTrainedTokenizerFast"},
+      {"clean_up_tokenization_spaces", false},
+      {"legacy", true}};
+  // BERT's [CLS] and [SEP] come with its post-processor.
+  if (model != "bert") {
+    const NamedPreTokenizer* const pre = named_pre_tokenizer(m.string("tokenizer.ggml.pre", ""));
+    const bool bos = model == "llama" || (model == "gpt2" && pre && pre->adds_bos);
+    json["add_bos_token"] = m.boolean("tokenizer.ggml.add_bos_token", bos);
+    json["add_eos_token"] = m.boolean("tokenizer.ggml.add_eos_token", model == "t5");
+  }
   const auto name = [&](const char* key, int64_t id) {
     if (id >= 0 && id < static_cast<int64_t>(tokens.size())) json[key] = tokens[static_cast<size_t>(id)];
   };
-  name("bos_token", id_of(m, "bos_token_id", 1));
-  name("eos_token", id_of(m, "eos_token_id", 2));
-  name("unk_token", id_of(m, "unknown_token_id", 0));
+  const bool spm = is_sentencepiece(m);
+  name("bos_token", id_of(m, "bos_token_id", model == "llama" ? 1 : -1));
+  name("eos_token", id_of(m, "eos_token_id", model == "llama" ? 2 : model == "t5" ? 1 : -1));
+  name("unk_token", id_of(m, "unknown_token_id", model == "t5" ? 2 : spm ? 0 : -1));
   name("pad_token", id_of(m, "padding_token_id", -1));
+  if (model == "bert") name("cls_token", id_of(m, "cls_token_id", -1));
   if (m.has("tokenizer.chat_template")) json["chat_template"] = m.string("tokenizer.chat_template");
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "llmtool/core/error.h"
+#include "text/character_map.h"
 #include "text/utf8.h"
 
 namespace llmtool {
@@ -156,50 +157,13 @@ void read_trainer(std::string_view bytes, const std::string& origin, SentencePie
   }
 }
 
-/// A character map is a double-array trie (Darts-clone) and a table of NUL-ended strings that its leaves
-/// point into. Every place that a search could step to must exist.
-void check_character_map(std::string_view map, const std::string& origin) {
-  const std::string where = origin + ": precompiled_charsmap";
-  uint32_t trie_bytes = 0;
-  if (map.size() < 4) throw Error(where + ": expected at least 4 bytes");
-  std::memcpy(&trie_bytes, map.data(), 4);
-  if (trie_bytes % 4 != 0 || trie_bytes < 1024 || trie_bytes > map.size() - 4) {
-    throw Error(cat(where, ": expected a table of at most ", map.size() - 4, " bytes, found ", trie_bytes));
-  }
-  std::vector<uint32_t> units(trie_bytes / 4);
-  std::memcpy(units.data(), map.data() + 4, trie_bytes);
-  const std::string_view strings = map.substr(4 + trie_bytes);
-  if (strings.empty() || strings.back() != '\0') throw Error(where + ": its strings do not end with NUL");
-  const auto offset = [&](size_t i) {
-    return static_cast<size_t>((units[i] >> 10) << ((units[i] & (1U << 9)) >> 6));
-  };
-  std::vector<bool> seen(units.size());
-  std::vector<size_t> open = {0};
-  while (!open.empty()) {
-    const size_t node = open.back();
-    open.pop_back();
-    const size_t base = node ^ offset(node);
-    if ((base | 0xFF) >= units.size()) throw Error(where + ": its table leads out of itself");
-    if ((units[node] >> 8) & 1) {
-      if ((units[base] & 0x7FFFFFFFU) >= strings.size())
-        throw Error(where + ": a leaf points behind the strings");
-    }
-    for (size_t c = 1; c < 256; ++c) {
-      const size_t child = base ^ c;
-      if ((units[child] & (0x80000000U | 0xFFU)) != c || seen[child]) continue;
-      seen[child] = true;
-      open.push_back(child);
-    }
-  }
-}
-
 void read_normalizer(std::string_view bytes, const std::string& origin, SentencePieceModel& model) {
   Message m(bytes, origin + ": normalizer_spec");
   while (m.next()) {
     switch (m.field) {
       case 2:
         if (!m.text().empty()) {
-          check_character_map(m.bytes, origin);
+          CharacterMap(m.bytes, origin + ": precompiled_charsmap");
           model.has_character_map = true;
         }
         break;

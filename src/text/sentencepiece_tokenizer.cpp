@@ -1,11 +1,10 @@
 #include "text/sentencepiece_tokenizer.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
-#include "llmtool/io/json.h"
-#include "llmtool/text/gguf_vocabulary.h"
 #include "text/utf8.h"
 
 namespace llmtool {
@@ -21,23 +20,21 @@ std::span<const std::byte> as_bytes(const std::string& text) {
 }  // namespace
 
 SentencePieceTokenizer::SentencePieceTokenizer(std::string bytes, const std::string& origin,
-                                               std::string settings)
+                                               TokenizerSettings settings, bool parse_special)
     : bytes_(std::move(bytes)),
       settings_(std::move(settings)),
       model_(read_sentencepiece_model(bytes_, origin)),
       hash_(hash64(as_bytes(bytes_))),
-      adds_bos_(bos_id() >= 0) {
+      adds_bos_(bos_id() >= 0 && settings_.add_bos.value_or(true)),
+      parse_special_(parse_special) {
   const auto status = processor_.LoadFromSerializedProto(bytes_);
   if (!status.ok()) throw Error(cat(origin, ": ", status.message()));
-  if (!settings_.empty()) {
-    const nlohmann::json json = parse_json(settings_, origin + ": tokenizer_config.json");
-    adds_bos_ =
-        JsonObject(json, "tokenizer_config.json").boolean("add_bos_token", adds_bos_) && bos_id() >= 0;
-  }
-  for (size_t id = 0; id < model_.pieces.size(); ++id) {
-    if (model_.pieces[id].text == "\n" && model_.pieces[id].type == Type::user_defined) {
-      newline_ = static_cast<TokenId>(id);
-    }
+  for (size_t i = 0; i < model_.pieces.size(); ++i) {
+    const auto id = static_cast<TokenId>(i);
+    const std::string& text = model_.pieces[i].text;
+    if (model_.pieces[i].type == Type::control)
+      control_.add({.id = id, .content = text, .special = true}, text);
+    if (text == "\n" && model_.pieces[i].type == Type::user_defined) newline_ = id;
   }
 }
 
@@ -64,12 +61,9 @@ void SentencePieceTokenizer::append_ids(std::string_view text, std::vector<Token
   ids.insert(ids.end(), found.begin(), found.end());
 }
 
-std::vector<TokenId> SentencePieceTokenizer::encode(std::string_view text) const {
-  std::vector<TokenId> ids;
-  if (newline_ < 0 || model_.add_dummy_prefix || model_.remove_extra_whitespaces) {
-    append_ids(text, ids);
-    return ids;
-  }
+void SentencePieceTokenizer::append_part(std::string_view text, std::vector<TokenId>& ids) const {
+  if (newline_ < 0 || model_.add_dummy_prefix || model_.remove_extra_whitespaces)
+    return append_ids(text, ids);
   // A line break is a piece of its own that no other contains: line by line, which word models need.
   for (size_t from = 0; from <= text.size();) {
     const size_t end = std::min(text.find('\n', from), text.size());
@@ -77,18 +71,50 @@ std::vector<TokenId> SentencePieceTokenizer::encode(std::string_view text) const
     if (end < text.size()) ids.push_back(newline_);
     from = end + 1;
   }
+}
+
+void SentencePieceTokenizer::append_rest(std::string_view text, std::vector<TokenId>& ids) const {
+  if (!model_.add_dummy_prefix || model_.treat_whitespace_as_suffix) return append_part(text, ids);
+  // A line break in front takes the place of the text's start; what it adds is cut off again.
+  std::string padded("\n");
+  std::vector<TokenId> extra, found;
+  append_part(padded, extra);
+  padded.append(text);
+  append_part(padded, found);
+  ids.insert(ids.end(), found.begin() + static_cast<int64_t>(std::min(extra.size(), found.size())),
+             found.end());
+}
+
+std::vector<TokenId> SentencePieceTokenizer::encode(std::string_view text,
+                                                    const EncodeOptions& options) const {
+  std::vector<TokenId> ids;
+  if (options.add_special_tokens && !options.continues && adds_bos_) ids.push_back(bos_id());
+  const auto append = [&](std::string_view part) {
+    if (options.continues && part.data() == text.data()) {
+      append_rest(part, ids);
+    } else {
+      append_part(part, ids);
+    }
+  };
+  if (options.parse_special.value_or(parse_special_)) {
+    control_.cut(text, true, [&](std::string_view part, const AddedToken* token) {
+      if (token) {
+        ids.push_back(token->id);
+      } else {
+        append(part);
+      }
+    });
+  } else {
+    append(text);
+  }
+  const bool ends = options.add_special_tokens && !options.unfinished && settings_.add_eos.value_or(false);
+  if (ends && eos_id() >= 0) ids.push_back(eos_id());
   return ids;
 }
 
-std::vector<TokenId> SentencePieceTokenizer::encode_rest(std::string_view text) const {
-  if (!model_.add_dummy_prefix || model_.treat_whitespace_as_suffix) return encode(text);
-  // A line break in front takes the place of the text's start; what it adds is cut off again.
-  std::string padded("\n");
-  const size_t extra = encode(padded).size();
-  padded.append(text);
-  std::vector<TokenId> ids = encode(padded);
-  ids.erase(ids.begin(), ids.begin() + static_cast<int64_t>(std::min(extra, ids.size())));
-  return ids;
+TokenId SentencePieceTokenizer::find(std::string_view piece) const {
+  const TokenId id = processor_.PieceToId(piece);
+  return id >= 0 && id < vocab_size() && at(id).text == piece ? id : -1;
 }
 
 std::string SentencePieceTokenizer::surface(TokenId id, bool at_start) const {
@@ -122,7 +148,10 @@ void SentencePieceTokenizer::save(const fs::path& folder) const {
   write_file(folder / "tokenizer.model", bytes_);
   const std::string json = tokenizer_json(model_);
   if (!json.empty()) write_file(folder / "tokenizer.json", json);
-  if (!settings_.empty()) return write_file(folder / "tokenizer_config.json", settings_);
+  for (const auto& [name, content] : settings_.files) {
+    if (name != "tokenizer.model" && name != "tokenizer.json") write_file(folder / name, content);
+  }
+  if (settings_.files.contains("tokenizer_config.json")) return;
   nlohmann::ordered_json settings = {
       {"tokenizer_class", json.empty() ? "LlamaTokenizer" : "PreTrainedTokenizerFast"},
       {"add_bos_token", adds_bos_},
@@ -137,27 +166,6 @@ void SentencePieceTokenizer::save(const fs::path& folder) const {
   name("unk_token", unk_id());
   name("pad_token", pad_id());
   write_file(folder / "tokenizer_config.json", settings.dump(2) + "\n");
-}
-
-std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& path) {
-  fs::path file = path;
-  if (fs::is_directory(path)) {
-    file = path / "tokenizer.model";
-    if (!fs::exists(file)) {
-      if (fs::exists(path / "model" / "tokenizer.model"))
-        return load_tokenizer(path / "model");  // a run folder
-      throw UsageError(cat(path.string(), ": expected tokenizer.model in it, found none"));
-    }
-  }
-  if (!fs::exists(file)) throw UsageError(cat(path.string(), ": no such tokenizer file or folder"));
-  if (file.extension() == ".gguf") {
-    const GgufFile gguf(file);
-    return std::make_shared<SentencePieceTokenizer>(sentencepiece_of_gguf(gguf.metadata()), file.string(),
-                                                    settings_of_gguf(gguf.metadata()));
-  }
-  const fs::path settings = file.parent_path() / "tokenizer_config.json";
-  return std::make_shared<SentencePieceTokenizer>(read_file(file), file.string(),
-                                                  fs::exists(settings) ? read_file(settings) : "");
 }
 
 }  // namespace llmtool

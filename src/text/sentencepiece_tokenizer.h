@@ -6,20 +6,26 @@
 #include <string>
 
 #include "llmtool/text/tokenizer.h"
+#include "text/added_tokens.h"
 #include "text/sentencepiece_model.h"
+#include "text/tokenizer_settings.h"
 
 namespace llmtool {
 
 class SentencePieceTokenizer : public Tokenizer {
  public:
-  /// `bytes` is the model file; `settings` the folder's tokenizer_config.json, "" where there is none.
-  SentencePieceTokenizer(std::string bytes, const std::string& origin, std::string settings);
+  /// `bytes` is the model file. `parse_special`: whether control pieces that are written in a text become
+  /// their ids where nothing else is asked for.
+  SentencePieceTokenizer(std::string bytes, const std::string& origin, TokenizerSettings settings,
+                         bool parse_special = false);
 
-  std::vector<TokenId> encode(std::string_view text) const override;
-  std::vector<TokenId> encode_rest(std::string_view text) const override;
+  using Tokenizer::encode;
+  std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options) const override;
   std::string surface(TokenId id, bool at_start) const override;
   bool is_byte(TokenId id) const override { return at(id).type == SentencePieceModel::Type::byte; }
+  Repair repair() const override { return Repair::each_byte; }
   std::string piece(TokenId id) const override { return at(id).text; }
+  TokenId find(std::string_view piece) const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(model_.pieces.size()); }
   bool is_special(TokenId id) const override;
   TokenId bos_id() const override { return special(model_.bos_id); }
@@ -27,6 +33,9 @@ class SentencePieceTokenizer : public Tokenizer {
   TokenId unk_id() const override { return special(model_.unk_id); }
   TokenId pad_id() const override { return special(model_.pad_id); }
   bool adds_bos() const override { return adds_bos_; }
+  bool adds_special_by_default() const override { return settings_.add_bos || settings_.add_eos; }
+  bool cuts_at_words() const override { return false; }
+  const std::string& chat_template() const override { return settings_.chat_template; }
   uint64_t hash() const override { return hash_; }
   void save(const std::filesystem::path& folder) const override;
 
@@ -36,12 +45,16 @@ class SentencePieceTokenizer : public Tokenizer {
   const SentencePieceModel::Piece& at(TokenId id) const;
   TokenId special(int64_t id) const;
   void append_ids(std::string_view text, std::vector<TokenId>& ids) const;
+  void append_part(std::string_view text, std::vector<TokenId>& ids) const;
+  void append_rest(std::string_view text, std::vector<TokenId>& ids) const;
 
-  std::string bytes_, settings_;
+  std::string bytes_;
+  TokenizerSettings settings_;
   SentencePieceModel model_;
   sentencepiece::SentencePieceProcessor processor_;
   uint64_t hash_;
-  bool adds_bos_;
+  bool adds_bos_, parse_special_;
+  AddedTokenFinder control_;
   TokenId newline_ = -1;  // the piece of its own that a line break has; -1: none
 };
 

@@ -1,17 +1,30 @@
+#include <utility>
+
 #include "llmtool/text/tokenizer.h"
 #include "text/utf8.h"
 
 namespace llmtool {
 
 std::string StreamDecoder::take_characters(bool last) {
+  const Tokenizer::Repair repair = tokenizer_->repair();
   std::string text;
+  if (repair == Tokenizer::Repair::byte_run) {
+    if (!last) return "";
+    if (utf8_valid_length(bytes_) == bytes_.size()) return std::exchange(bytes_, "");
+    for (size_t i = 0; i < bytes_.size(); ++i) text += kReplacement;
+    bytes_.clear();
+    return text;
+  }
   size_t at = 0;
   while (at < bytes_.size()) {
+    const std::string_view rest = std::string_view(bytes_).substr(at);
     bool incomplete = false;
-    const int n = utf8_length(std::string_view(bytes_).substr(at), &incomplete);
+    const int n = utf8_length(rest, &incomplete);
     if (n == 0 && incomplete && !last) break;
-    text += n > 0 ? std::string_view(bytes_).substr(at, static_cast<size_t>(n)) : kReplacement;
-    at += n > 0 ? static_cast<size_t>(n) : 1;
+    text += n > 0 ? rest.substr(0, static_cast<size_t>(n)) : kReplacement;
+    at += n > 0                                      ? static_cast<size_t>(n)
+          : repair == Tokenizer::Repair::subsequence ? utf8_broken_length(rest)
+                                                     : 1;
   }
   bytes_.erase(0, at);
   return text;

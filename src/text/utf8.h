@@ -1,6 +1,7 @@
 #pragma once
 // UTF-8, character by character.
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 
@@ -31,6 +32,28 @@ inline int utf8_length(std::string_view text, bool* incomplete = nullptr) {
     if (byte(i) < low || byte(i) > high) return 0;
   }
   return length;
+}
+
+/// How many bytes at the start of `text` are well-formed.
+inline size_t utf8_valid_length(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    const int n = static_cast<uint8_t>(text[at]) < 0x80 ? 1 : utf8_length(text.substr(at));
+    if (n == 0) break;
+    at += static_cast<size_t>(n);
+  }
+  return at;
+}
+
+/// Where `text` does not start with a character: how many of its bytes could have begun one, at least 1
+/// (Unicode 15, "maximal subpart").
+inline size_t utf8_broken_length(std::string_view text) {
+  for (size_t n = 1; n < text.size() && n < 4; ++n) {
+    bool incomplete = false;
+    utf8_length(text.substr(0, n + 1), &incomplete);
+    if (!incomplete) return n;
+  }
+  return std::max<size_t>(1, std::min<size_t>(text.size(), 3));
 }
 
 inline constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD

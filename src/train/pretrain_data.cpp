@@ -46,9 +46,7 @@ std::shared_ptr<const Tokenizer> find_or_train_tokenizer(const PretrainConfig& c
   }
   if (!config.tokenizer.path.empty()) return load_tokenizer(config.tokenizer.path);
   if (const std::string& from = config.training.init_from; !from.empty()) {
-    const bool has_none = fs::path(from).extension() == ".bin" ||
-                          (fs::is_directory(from) && !fs::exists(fs::path(from) / "tokenizer.model") &&
-                           !fs::exists(fs::path(from) / "model" / "tokenizer.model"));
+    const bool has_none = fs::path(from).extension() == ".bin" || !has_tokenizer(from);
     return has_none && texts.empty() ? nullptr : load_tokenizer(from);
   }
   const fs::path folder = work / "tokenizer";

@@ -18,6 +18,8 @@ struct CorpusOptions {
   std::string field = "text";       // of the rows of .jsonl files
   std::string format = "auto";      // auto (by the file's name), text, jsonl
   bool strict = false;              // what would be repaired is an Error
+  bool words_only = false;          // pieces are cut only between two words, and NUL is kept
+  EncodeOptions encoding = {};      // of encode_corpus()
 };
 
 /// What was read, and what was not as it should be.
@@ -34,7 +36,7 @@ std::vector<std::string> list_inputs(const CorpusOptions& options, CorpusCounts&
 
 /// A piece of a document: valid UTF-8 without NUL. Documents come in order, each as one or more pieces;
 /// pieces are cut behind a line break, else before a space, else (after 1 MB without either) between
-/// characters.
+/// characters; with words_only, before a space between two letters, else (after 8 MB) between characters.
 struct CorpusPiece {
   std::string text;
   bool first = true, last = true;  // of its document
@@ -44,8 +46,8 @@ struct CorpusPiece {
 /// unpacked. Throws Error naming file and line.
 CorpusCounts read_corpus(const CorpusOptions& options, const std::function<void(CorpusPiece&&)>& sink);
 
-/// The corpus as ids, in order, encoded on all threads. sink gets each piece's ids and whether its document
-/// ends there.
+/// The corpus as ids, in order, encoded on all threads, and cut as the tokenizer needs it. sink gets each
+/// piece's ids and whether its document ends there.
 CorpusCounts encode_corpus(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& options,
                            const std::function<void(std::vector<TokenId>&& ids, bool document_ends)>& sink);
 

@@ -9,10 +9,12 @@
 
 namespace llmtool {
 
-/// Whether the file carries a vocabulary that can be read: tokenizer.ggml.model "llama", which is
-/// SentencePiece's BPE.
+/// Whether the file carries a vocabulary of a kind that can be read: tokenizer.ggml.model "llama", "t5",
+/// "gpt2" or "bert".
 bool has_gguf_vocabulary(const GgufMetadata& metadata);
-/// That vocabulary as the bytes of a tokenizer.model. Throws Error naming the key.
+/// Whether it is one of SentencePiece's: "llama" or "t5".
+bool is_sentencepiece(const GgufMetadata& metadata);
+/// Such a one as the bytes of a tokenizer.model. Throws Error naming the key.
 std::string sentencepiece_of_gguf(const GgufMetadata& metadata);
 /// The tokenizer_config.json that belongs to it.
 std::string settings_of_gguf(const GgufMetadata& metadata);

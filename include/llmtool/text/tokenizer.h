@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,23 +14,44 @@ namespace llmtool {
 
 using TokenId = int32_t;
 
+struct EncodeOptions {
+  bool add_special_tokens = false;  // those that the tokenizer puts around a text: BOS, [CLS] and [SEP], ...
+  /// Special tokens that are written in the text become their ids. Not set: as the library does that the
+  /// tokenizer comes from: not with a SentencePiece model, else yes.
+  std::optional<bool> parse_special = std::nullopt;
+  bool continues = false;   // a text's later part: nothing is put in front as at the start of a text
+  bool unfinished = false;  // more of the text follows: no special tokens behind it
+};
+
 /// Immutable after loading; every method may be called from several threads at once.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// The ids of `text`, without BOS or EOS. Invalid UTF-8 is replaced by U+FFFD.
-  virtual std::vector<TokenId> encode(std::string_view text) const = 0;
-  /// The ids of a text's later part: as encode(), but nothing is put in front as at the start of a text.
-  virtual std::vector<TokenId> encode_rest(std::string_view text) const = 0;
+  /// The ids of `text`. Invalid UTF-8 is replaced by U+FFFD.
+  virtual std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options) const = 0;
+  std::vector<TokenId> encode(std::string_view text) const { return encode(text, EncodeOptions{}); }
+  /// The ids of a text's later part, cut off where cuts_at_words() says.
+  std::vector<TokenId> encode_rest(std::string_view text) const {
+    return encode(text, EncodeOptions{.continues = true});
+  }
   /// The text of `ids`; special (control) tokens give nothing. Throws Error on an id outside the vocabulary.
   std::string decode(std::span<const TokenId> ids) const;
   /// The bytes that `id` adds to a text that has none yet (`at_start`) or some; a byte piece gives its byte.
   virtual std::string surface(TokenId id, bool at_start) const = 0;
-  /// Whether `id` stands for a single byte, of which several may make a character.
+  /// Whether `id` stands for bytes, of which several may make a character.
   virtual bool is_byte(TokenId id) const = 0;
+  /// What becomes of bytes that are no UTF-8.
+  enum class Repair {
+    each_byte,   // each of them becomes U+FFFD
+    byte_run,    // each byte of a run of byte pieces does that is not UTF-8 as a whole
+    subsequence  // what could have begun a character becomes one (Unicode 15, 3.9)
+  };
+  virtual Repair repair() const = 0;
   /// The piece as the vocabulary spells it ("▁the", "<0x0A>"). Throws Error on an id outside the vocabulary.
   virtual std::string piece(TokenId id) const = 0;
+  /// The id of a piece; -1: there is none.
+  virtual TokenId find(std::string_view piece) const = 0;
 
   virtual int64_t vocab_size() const = 0;
   virtual bool is_special(TokenId id) const = 0;  // control or unknown
@@ -37,19 +59,26 @@ class Tokenizer {
   virtual TokenId eos_id() const = 0;
   virtual TokenId unk_id() const = 0;
   virtual TokenId pad_id() const = 0;
-  /// Whether the model's prompts start with BOS (tokenizer_config.json's add_bos_token; true where it says
-  /// nothing and the vocabulary has a BOS).
+  /// Whether the model's prompts start with BOS.
   virtual bool adds_bos() const = 0;
+  /// Whether the library that the tokenizer comes from puts special tokens around a text unless told not to.
+  virtual bool adds_special_by_default() const = 0;
+  /// Whether a long text may be cut only between two words (else behind line breaks, too).
+  virtual bool cuts_at_words() const = 0;
+  /// The chat template of the folder or file ("" where it has none).
+  virtual const std::string& chat_template() const = 0;
   /// XXH3-64 of the file that it was read from: says whether token shards were made with this tokenizer.
   virtual uint64_t hash() const = 0;
-  /// Copies of the tokenizer's files (tokenizer.model, tokenizer.json, tokenizer_config.json) into a model
-  /// folder.
+  /// The tokenizer's files (tokenizer.json, tokenizer_config.json, tokenizer.model, ...) into a model folder.
   virtual void save(const std::filesystem::path& folder) const = 0;
 };
 
-/// Opens a folder that holds tokenizer.model, or such a file. Throws Error naming the file and what is wrong
-/// with it.
+/// Opens a folder that holds a tokenizer (tokenizer.json, tokenizer.model, vocab.json with merges.txt,
+/// vocab.txt, a .tiktoken file), or such a file, or a .gguf file. Throws Error naming the file and what is
+/// wrong with it.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
+/// Whether load_tokenizer would find files of a tokenizer there.
+bool has_tokenizer(const std::filesystem::path& path);
 
 /// Turns ids into text as they come; holds back the bytes of an unfinished character.
 class StreamDecoder {
@@ -58,8 +87,7 @@ class StreamDecoder {
   explicit StreamDecoder(const Tokenizer& tokenizer, bool at_start = true)
       : tokenizer_(&tokenizer), at_start_(at_start) {}
   /// What `id` adds to the text: whole characters only. All pushes and finish() joined equal decode(ids).
-  /// Bytes that are no UTF-8 become U+FFFD each; an id beyond the vocabulary, which padded models have,
-  /// nothing.
+  /// Bytes that are no UTF-8 become U+FFFD; an id beyond the vocabulary, which padded models have, nothing.
   std::string push(TokenId id);
   std::string finish();
 

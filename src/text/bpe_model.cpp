@@ -1,0 +1,220 @@
+#include "text/bpe_model.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "llmtool/core/error.h"
+#include "text/utf8.h"
+
+namespace llmtool {
+
+namespace {
+constexpr size_t kShort = 48;  // symbols; up to here a plain search for the lowest rank is fastest
+constexpr uint32_t kNever = UINT32_MAX;
+
+uint64_t key_of(TokenId left, TokenId right) {
+  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+}
+size_t hash_of(uint64_t key) {
+  key *= 0x9E3779B97F4A7C15U;
+  return static_cast<size_t>(key ^ key >> 32);
+}
+}  // namespace
+
+BpeModel::BpeModel(Vocabulary pieces, const std::vector<BpeRule>& rules, BpeOptions options, bool bytes)
+    : pieces_(std::move(pieces)),
+      options_(std::move(options)),
+      bytes_(bytes),
+      whole_(new std::atomic<uint8_t>[static_cast<size_t>(pieces_.size())]()) {
+  for (int b = 0; b < 256; ++b) {
+    const char byte = static_cast<char>(b);
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(b));
+    byte_ids_[b] = bytes ? pieces_.find({&byte, 1}) : options_.byte_fallback ? pieces_.find(name) : -1;
+  }
+  size_t slots = 16;
+  while (slots < 2 * rules.size()) slots *= 2;
+  pairs_.assign(slots, {0, 0, -1});
+  for (const BpeRule& rule : rules) {
+    const uint64_t key = key_of(rule.left, rule.right);
+    size_t slot = hash_of(key) & (slots - 1);
+    while (pairs_[slot].whole >= 0 && pairs_[slot].key != key) slot = (slot + 1) & (slots - 1);
+    pairs_[slot] = {key, rule.rank, rule.whole};
+  }
+}
+
+const BpeModel::Pair* BpeModel::find(TokenId left, TokenId right) const {
+  const uint64_t key = key_of(left, right);
+  const size_t mask = pairs_.size() - 1;
+  for (size_t slot = hash_of(key) & mask; pairs_[slot].whole >= 0; slot = (slot + 1) & mask) {
+    if (pairs_[slot].key == key) return &pairs_[slot];
+  }
+  return nullptr;
+}
+
+bool BpeModel::add_bytes(std::string_view character, std::vector<TokenId>& symbols) const {
+  if (!options_.byte_fallback) return false;
+  for (const char c : character) {
+    if (byte_ids_[static_cast<uint8_t>(c)] < 0) return false;
+  }
+  for (const char c : character) symbols.push_back(byte_ids_[static_cast<uint8_t>(c)]);
+  return true;
+}
+
+void BpeModel::symbols_of(std::string_view word, std::vector<TokenId>& symbols) const {
+  bool after_unknown = false;
+  const auto unknown = [&] {
+    if (options_.unknown >= 0 && !(after_unknown && options_.fuse_unknown))
+      symbols.push_back(options_.unknown);
+    after_unknown = true;
+  };
+  if (bytes_) {
+    for (const char c : word) {
+      const TokenId id = byte_ids_[static_cast<uint8_t>(c)];
+      if (id < 0) {
+        unknown();
+      } else {
+        symbols.push_back(id);
+        after_unknown = false;
+      }
+    }
+    return;
+  }
+  const bool decorated = !options_.continuing_prefix.empty() || !options_.end_suffix.empty();
+  std::string spelled;
+  for (size_t at = 0; at < word.size();) {
+    const size_t from = at;
+    at += static_cast<size_t>(std::max(1, utf8_length(word.substr(at))));
+    std::string_view character = word.substr(from, at - from);
+    if (decorated) {
+      spelled = from > 0 ? options_.continuing_prefix : "";
+      spelled += character;
+      if (at >= word.size()) spelled += options_.end_suffix;
+      character = spelled;
+    }
+    if (const TokenId id = pieces_.find(character); id >= 0) {
+      symbols.push_back(id);
+      after_unknown = false;
+    } else if (!add_bytes(character, symbols)) {
+      unknown();
+    }
+  }
+}
+
+/// Rounds of: find the lowest rank, the leftmost of equals, and join that pair.
+void BpeModel::merge_short(std::vector<TokenId>& symbols) const {
+  uint32_t ranks[kShort];
+  TokenId wholes[kShort];
+  size_t n = symbols.size();
+  const auto look = [&](size_t i) {
+    const Pair* const pair = find(symbols[i], symbols[i + 1]);
+    ranks[i] = pair ? pair->rank : kNever;
+    wholes[i] = pair ? pair->whole : -1;
+  };
+  for (size_t i = 0; i + 1 < n; ++i) look(i);
+  while (n > 1) {
+    size_t best = 0;
+    for (size_t i = 1; i + 1 < n; ++i) {
+      if (ranks[i] < ranks[best]) best = i;
+    }
+    if (ranks[best] == kNever) break;
+    symbols[best] = wholes[best];
+    --n;
+    for (size_t i = best + 1; i < n; ++i) {
+      symbols[i] = symbols[i + 1];
+      if (i + 1 < n) {
+        ranks[i] = ranks[i + 1];
+        wholes[i] = wholes[i + 1];
+      }
+    }
+    if (best > 0) look(best - 1);
+    if (best + 1 < n) look(best);
+  }
+  symbols.resize(n);
+}
+
+/// The same by a heap of candidates, for words of any length.
+void BpeModel::merge_long(std::vector<TokenId>& symbols) const {
+  struct Candidate {
+    uint32_t rank, place;
+    TokenId left, right, whole;
+    bool operator<(const Candidate& other) const {  // the heap's top is the largest
+      return rank != other.rank ? rank > other.rank : place > other.place;
+    }
+  };
+  const size_t n = symbols.size();
+  if (n >= kNever) throw Error(cat("[tokenizer] a word of ", n, " characters is too long"));
+  std::vector<uint32_t> before(n), after(n);
+  std::vector<Candidate> heap;
+  const auto candidate = [&](uint32_t i, uint32_t j) {
+    const Pair* const pair = find(symbols[i], symbols[j]);
+    if (pair) heap.push_back({pair->rank, i, symbols[i], symbols[j], pair->whole});
+    return pair != nullptr;
+  };
+  for (uint32_t i = 0; i < n; ++i) {
+    before[i] = i - 1;
+    after[i] = i + 1;
+    if (i + 1 < n) candidate(i, i + 1);
+  }
+  std::make_heap(heap.begin(), heap.end());
+  while (!heap.empty()) {
+    const Candidate top = heap.front();
+    std::pop_heap(heap.begin(), heap.end());
+    heap.pop_back();
+    const uint32_t i = top.place, j = after[i];
+    if (symbols[i] != top.left || j >= n || symbols[j] != top.right) continue;  // one of them is gone
+    symbols[i] = top.whole;
+    symbols[j] = -1;
+    after[i] = after[j];
+    if (after[i] < n) {
+      before[after[i]] = i;
+      if (candidate(i, after[i])) std::push_heap(heap.begin(), heap.end());
+    }
+    if (i > 0 && candidate(before[i], i)) std::push_heap(heap.begin(), heap.end());
+  }
+  std::erase(symbols, -1);
+}
+
+void BpeModel::merge(std::vector<TokenId>& symbols) const {
+  if (symbols.size() < 2) return;
+  if (symbols.size() <= kShort) {
+    merge_short(symbols);
+  } else {
+    merge_long(symbols);
+  }
+}
+
+void BpeModel::encode(std::string_view word, std::vector<TokenId>& ids) const {
+  const TokenId known = pieces_.find(word);
+  std::atomic<uint8_t>* const state = known >= 0 ? &whole_[static_cast<size_t>(known)] : nullptr;
+  if (known >= 0 && (options_.ignore_merges || state->load(std::memory_order_relaxed) == 1)) {
+    ids.push_back(known);
+    return;
+  }
+  thread_local std::vector<TokenId> symbols;
+  symbols.clear();
+  symbols_of(word, symbols);
+  merge(symbols);
+  if (state) {
+    const bool itself = symbols.size() == 1 && symbols[0] == known;
+    state->store(itself ? 1 : 2, std::memory_order_relaxed);
+  }
+  ids.insert(ids.end(), symbols.begin(), symbols.end());
+  if (symbols.capacity() > (1 << 20)) std::vector<TokenId>().swap(symbols);
+}
+
+std::vector<BpeRule> rules_of_ranks(const Vocabulary& pieces) {
+  std::vector<BpeRule> rules;
+  for (TokenId id = 0; id < pieces.size(); ++id) {
+    if (!pieces.has(id)) continue;
+    const std::string_view token = pieces.token(id);
+    for (size_t cut = 1; cut < token.size(); ++cut) {
+      const TokenId left = pieces.find(token.substr(0, cut));
+      const TokenId right = left < 0 ? -1 : pieces.find(token.substr(cut));
+      if (right >= 0) rules.push_back({left, right, id, static_cast<uint32_t>(id)});
+    }
+  }
+  return rules;
+}
+
+}  // namespace llmtool

@@ -1,0 +1,166 @@
+// Which tokenizer a file or folder holds.
+
+#include <array>
+
+#include "llmtool/core/error.h"
+#include "llmtool/io/files.h"
+#include "llmtool/io/gguf.h"
+#include "llmtool/io/json.h"
+#include "llmtool/text/gguf_vocabulary.h"
+#include "text/bpe_model.h"
+#include "text/pipeline_tokenizer.h"
+#include "text/sentencepiece_tokenizer.h"
+#include "text/tokenizer_documents.h"
+
+namespace llmtool {
+
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::json;
+using Loaded = std::shared_ptr<const Tokenizer>;
+
+uint64_t hash_of(const std::string& bytes) {
+  return hash64(std::as_bytes(std::span(bytes.data(), bytes.size())));
+}
+
+std::string text_of(const json& document) {
+  return document.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+/// A tokenizer whose parts are a document's. The settings' files get it as tokenizer.json, if they have none.
+Loaded of_document(const json& document, TokenizerSettings settings, const std::string& origin) {
+  Pipeline pipeline = read_pipeline(document, origin);
+  auto [file, fresh] = settings.files.try_emplace("tokenizer.json");
+  if (fresh) file->second = text_of(document);
+  const uint64_t hash = hash_of(file->second);
+  return std::make_shared<PipelineTokenizer>(std::move(pipeline), std::move(settings), hash);
+}
+
+Loaded of_json(TokenizerSettings settings, const std::string& origin) {
+  json document = parse_json(settings.files.at("tokenizer.json"), origin);
+  if (document.is_object()) add_named_tokens(document, settings, origin);
+  return of_document(document, std::move(settings), origin);
+}
+
+Loaded of_tiktoken(const std::string& text, const std::string& name, TokenizerSettings settings,
+                   const std::string& origin) {
+  Vocabulary pieces;
+  const json document = document_of_tiktoken(text, name, origin, pieces);
+  Pipeline pipeline = read_pipeline(document, origin);
+  // By ranks: where two ways give one token they are equal, which a list of merges cannot say.
+  const std::vector<BpeRule> rules = rules_of_ranks(pieces);
+  pipeline.model =
+      std::make_unique<BpeModel>(std::move(pieces), rules, BpeOptions{.ignore_merges = true}, true);
+  settings.files.erase("tokenizer.model");
+  settings.files["tokenizer.json"] = text_of(document);
+  return std::make_shared<PipelineTokenizer>(std::move(pipeline), std::move(settings), hash_of(text));
+}
+
+Loaded of_model_file(TokenizerSettings settings, const std::string& origin) {
+  std::string bytes = settings.files.at("tokenizer.model");
+  if (looks_like_tiktoken(bytes)) return of_tiktoken(bytes, "tokenizer", std::move(settings), origin);
+  return std::make_shared<SentencePieceTokenizer>(std::move(bytes), origin, std::move(settings));
+}
+
+/// Whether tokenizer.json is what the tokenizer.model beside it gives, which then says more.
+bool repeats_model(const TokenizerSettings& settings, const std::string& origin) {
+  const auto model = settings.files.find("tokenizer.model");
+  if (model == settings.files.end() || looks_like_tiktoken(model->second)) return false;
+  try {
+    return tokenizer_json(read_sentencepiece_model(model->second, origin)) ==
+           settings.files.at("tokenizer.json");
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+Loaded of_folder(const fs::path& folder, std::map<std::string, std::string> files) {
+  const std::string origin = folder.string();
+  TokenizerSettings settings = read_tokenizer_settings(std::move(files), origin);
+  const auto has = [&](const char* name) { return settings.files.contains(name); };
+  const auto inside = [&](const char* name) { return (folder / name).string(); };
+  if (has("tokenizer.json") && !repeats_model(settings, inside("tokenizer.model")))
+    return of_json(std::move(settings), inside("tokenizer.json"));
+  if (has("tokenizer.model")) return of_model_file(std::move(settings), inside("tokenizer.model"));
+  if (has("vocab.json") && has("merges.txt")) {
+    const json document = document_of_merges(settings, origin);
+    return of_document(document, std::move(settings), origin);
+  }
+  const json document = document_of_word_list(settings, origin);
+  return of_document(document, std::move(settings), inside("vocab.txt"));
+}
+
+bool holds_tokenizer(const std::map<std::string, std::string>& files) {
+  const auto has = [&](const char* name) { return files.contains(name); };
+  return has("tokenizer.json") || has("tokenizer.model") || has("vocab.txt") ||
+         (has("vocab.json") && has("merges.txt"));
+}
+
+/// The one .tiktoken file of a folder; "" where there is none.
+fs::path tiktoken_in(const fs::path& folder) {
+  fs::path found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() != ".tiktoken" || !entry.is_regular_file()) continue;
+    if (!found.empty()) throw UsageError(cat(folder.string(), ": several .tiktoken files; name one"));
+    found = entry.path();
+  }
+  return found;
+}
+
+Loaded of_gguf(const fs::path& path) {
+  const GgufFile file(path);
+  const GgufMetadata& m = file.metadata();
+  TokenizerSettings settings =
+      read_tokenizer_settings({{"tokenizer_config.json", settings_of_gguf(m)}}, path.string());
+  if (is_sentencepiece(m)) {
+    return std::make_shared<SentencePieceTokenizer>(sentencepiece_of_gguf(m), path.string(),
+                                                    std::move(settings), true);
+  }
+  return of_document(document_of_gguf(m), std::move(settings), path.string());
+}
+
+/// A file by itself: what lies beside it gives names of special tokens and the chat template, no more.
+Loaded of_file(const fs::path& path) {
+  std::map<std::string, std::string> files = read_tokenizer_files(path.parent_path());
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt"})
+    files.erase(name);
+  TokenizerSettings settings = read_tokenizer_settings(std::move(files), path.parent_path().string());
+  std::string bytes = read_file(path);
+  const std::string origin = path.string();
+  if (looks_like_tiktoken(bytes))
+    return of_tiktoken(bytes, path.stem().string(), std::move(settings), origin);
+  if (path.extension() != ".json") {
+    settings.files["tokenizer.model"] = bytes;
+    return of_model_file(std::move(settings), origin);
+  }
+  settings.add_bos = settings.add_eos = std::nullopt;
+  const json document = parse_json(bytes, origin);
+  settings.files["tokenizer.json"] = std::move(bytes);
+  return of_document(document, std::move(settings), origin);
+}
+}  // namespace
+
+Loaded load_tokenizer(const fs::path& path) {
+  if (!fs::exists(path)) throw UsageError(cat(path.string(), ": no such tokenizer file or folder"));
+  if (!fs::is_directory(path)) return path.extension() == ".gguf" ? of_gguf(path) : of_file(path);
+  std::map<std::string, std::string> files = read_tokenizer_files(path);
+  if (holds_tokenizer(files)) return of_folder(path, std::move(files));
+  if (const fs::path ranks = tiktoken_in(path); !ranks.empty()) return of_file(ranks);
+  if (fs::is_directory(path / "model") && has_tokenizer(path / "model"))
+    return load_tokenizer(path / "model");  // a run folder
+  throw UsageError(cat(path.string(),
+                       ": expected tokenizer.json, tokenizer.model, vocab.json with merges.txt, "
+                       "vocab.txt or a .tiktoken file in it, found none"));
+}
+
+bool has_tokenizer(const fs::path& path) {
+  if (!fs::exists(path)) return false;
+  if (!fs::is_directory(path))
+    return path.extension() != ".gguf" || has_gguf_vocabulary(GgufFile(path).metadata());
+  const auto has = [&](const char* name) { return fs::is_regular_file(path / name); };
+  return has("tokenizer.json") || has("tokenizer.model") || has("vocab.txt") ||
+         (has("vocab.json") && has("merges.txt")) || !tiktoken_in(path).empty() ||
+         (fs::is_directory(path / "model") && has_tokenizer(path / "model"));
+}
+
+}  // namespace llmtool

@@ -1,0 +1,137 @@
+#include "text/pipeline_tokenizer.h"
+
+#include "llmtool/core/error.h"
+#include "llmtool/io/files.h"
+#include "text/byte_level.h"
+#include "text/unicode.h"
+
+namespace llmtool {
+
+PipelineTokenizer::PipelineTokenizer(Pipeline pipeline, TokenizerSettings settings, uint64_t hash)
+    : p_(std::move(pipeline)), settings_(std::move(settings)), hash_(hash) {
+  const auto n = static_cast<size_t>(p_.vocabulary.size());
+  added_spelling_.resize(n);
+  special_.resize(n);
+  for (const AddedToken& token : p_.added) {
+    std::string spelled = token.content;
+    if (token.normalized && p_.normalizer) p_.normalizer(spelled, false);
+    (token.normalized ? normalized_ : plain_).add(token, spelled);
+    added_spelling_[static_cast<size_t>(token.id)] = spelled;
+    special_[static_cast<size_t>(token.id)] = token.special;
+  }
+  set_special_ids();
+  if (!settings_.add_bos && !settings_.add_eos) return;
+  p_.before.clear();
+  p_.after.clear();
+  if (settings_.add_bos.value_or(false) && bos_ >= 0) p_.before = {bos_};
+  if (settings_.add_eos.value_or(false) && eos_ >= 0) p_.after = {eos_};
+}
+
+void PipelineTokenizer::set_special_ids() {
+  const auto named = [&](const std::string& name, std::initializer_list<const char*> usual) {
+    if (!name.empty()) return find(name);
+    if (!settings_.config.empty()) return TokenId{-1};
+    // No file says it: the names that everyone uses.
+    for (const char* token : usual) {
+      const TokenId id = find(token);
+      if (id >= 0 && special_[static_cast<size_t>(id)]) return id;
+    }
+    return TokenId{-1};
+  };
+  bos_ = named(settings_.bos, {"<s>", "<|begin_of_text|>", "<bos>", "[CLS]"});
+  eos_ = named(settings_.eos, {"</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>", "[SEP]"});
+  unk_ = settings_.unk.empty() ? p_.unknown : find(settings_.unk);
+  pad_ = named(settings_.pad, {"<pad>", "[PAD]"});
+}
+
+void PipelineTokenizer::check(TokenId id) const {
+  if (p_.vocabulary.has(id)) return;
+  throw Error(
+      cat("[tokenizer] expected an id from 0 to ", vocab_size() - 1, " that has a token, found ", id));
+}
+
+std::string PipelineTokenizer::piece(TokenId id) const {
+  check(id);
+  return p_.vocabulary.token(id);
+}
+
+bool PipelineTokenizer::is_special(TokenId id) const {
+  check(id);
+  return special_[static_cast<size_t>(id)];
+}
+
+std::string PipelineTokenizer::surface(TokenId id, bool at_start) const {
+  check(id);
+  if (special_[static_cast<size_t>(id)]) return "";
+  const std::string& added = added_spelling_[static_cast<size_t>(id)];
+  return p_.detokenizer->surface(added.empty() ? p_.vocabulary.token(id) : added, at_start);
+}
+
+bool PipelineTokenizer::is_byte(TokenId id) const {
+  check(id);
+  return p_.detokenizer->byte_level() || p_.detokenizer->byte_of(p_.vocabulary.token(id)).has_value();
+}
+
+Tokenizer::Repair PipelineTokenizer::repair() const {
+  return p_.detokenizer->byte_level() ? Repair::subsequence : Repair::byte_run;
+}
+
+void PipelineTokenizer::encode_words(std::string_view text, bool first, bool continues,
+                                     std::vector<TokenId>& ids) const {
+  if (text.empty()) return;
+  Words words;
+  words.list.push_back({text, first});
+  words.continues = continues;
+  if (p_.pre_tokenizer) p_.pre_tokenizer(words);
+  for (const Words::Word& word : words.list) {
+    if (!p_.bytes.mapped) {
+      p_.model->encode(word.text, ids);
+    } else if (const auto bytes = bytes_of_characters(word.text); bytes && !bytes->empty()) {
+      p_.model->encode(*bytes, ids);
+    }
+  }
+}
+
+void PipelineTokenizer::encode_part(std::string_view text, const EncodeOptions& options, bool first,
+                                    std::vector<TokenId>& ids) const {
+  std::string changed;
+  const bool continues = first && options.continues;
+  if (p_.normalizer) {
+    changed = text;
+    p_.normalizer(changed, continues);
+    text = changed;
+  }
+  if (normalized_.empty()) return encode_words(text, first, continues, ids);
+  normalized_.cut(text, options.parse_special.value_or(true),
+                  [&](std::string_view part, const AddedToken* token) {
+                    const bool begins = first && part.data() == text.data();
+                    if (token) {
+                      ids.push_back(token->id);
+                    } else {
+                      encode_words(part, begins, continues && begins, ids);
+                    }
+                  });
+}
+
+std::vector<TokenId> PipelineTokenizer::encode(std::string_view given, const EncodeOptions& options) const {
+  std::vector<TokenId> ids;
+  if (options.add_special_tokens && !options.continues) ids = p_.before;
+  std::string repaired;
+  const std::string_view text = unicode::well_formed(given, repaired);
+  plain_.cut(text, options.parse_special.value_or(true), [&](std::string_view part, const AddedToken* token) {
+    if (token) {
+      ids.push_back(token->id);
+    } else {
+      encode_part(part, options, part.data() == text.data(), ids);
+    }
+  });
+  if (options.add_special_tokens && !options.unfinished)
+    ids.insert(ids.end(), p_.after.begin(), p_.after.end());
+  return ids;
+}
+
+void PipelineTokenizer::save(const std::filesystem::path& folder) const {
+  for (const auto& [name, content] : settings_.files) write_file(folder / name, content);
+}
+
+}  // namespace llmtool

@@ -1,0 +1,123 @@
+#include "text/unigram_model.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "llmtool/core/error.h"
+#include "text/utf8.h"
+
+namespace llmtool {
+
+UnigramModel::UnigramModel(Vocabulary pieces, std::vector<double> scores, TokenId unknown, bool byte_fallback)
+    : pieces_(std::move(pieces)),
+      scores_(std::move(scores)),
+      unknown_(unknown),
+      byte_fallback_(byte_fallback) {
+  double worst = 0;
+  for (size_t i = 0; i < scores_.size(); ++i) worst = i == 0 ? scores_[i] : std::min(worst, scores_[i]);
+  unknown_score_ = worst - 10;
+  for (int b = 0; b < 256; ++b) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(b));
+    byte_ids_[b] = byte_fallback_ ? pieces_.find(name) : -1;
+  }
+  // A trie, breadth first: the pieces in order, and each node's edges one behind the other.
+  std::vector<std::pair<std::string_view, TokenId>> sorted;
+  for (TokenId id = 0; id < pieces_.size(); ++id) {
+    if (pieces_.has(id) && !pieces_.token(id).empty()) sorted.emplace_back(pieces_.token(id), id);
+  }
+  std::sort(sorted.begin(), sorted.end());
+  struct Range {
+    uint32_t node;
+    size_t begin, end, depth;
+  };
+  std::vector<Range> open = {{0, 0, sorted.size(), 0}};
+  nodes_.emplace_back();
+  for (size_t next = 0; next < open.size(); ++next) {
+    const Range range = open[next];
+    size_t at = range.begin;
+    if (at < range.end && sorted[at].first.size() == range.depth) nodes_[range.node].id = sorted[at++].second;
+    nodes_[range.node].child = static_cast<uint32_t>(edges_.size());
+    while (at < range.end) {
+      const char byte = sorted[at].first[range.depth];
+      const size_t begin = at;
+      while (at < range.end && sorted[at].first[range.depth] == byte) ++at;
+      edges_.push_back({static_cast<uint8_t>(byte), static_cast<uint32_t>(nodes_.size())});
+      ++nodes_[range.node].children;
+      open.push_back({static_cast<uint32_t>(nodes_.size()), begin, at, range.depth + 1});
+      nodes_.emplace_back();
+    }
+  }
+}
+
+uint32_t UnigramModel::step(uint32_t node, uint8_t byte) const {
+  const Node& n = nodes_[node];
+  const auto begin = edges_.begin() + n.child, end = begin + n.children;
+  const auto it = std::lower_bound(begin, end, byte, [](const Edge& e, uint8_t b) { return e.byte < b; });
+  return it != end && it->byte == byte ? it->node : 0;
+}
+
+void UnigramModel::add_unknown(std::string_view text, std::vector<TokenId>& ids) const {
+  // A run of unknown characters may happen to be a piece.
+  if (const TokenId id = pieces_.find(text); id >= 0) return ids.push_back(id);
+  bool all = byte_fallback_;
+  for (const char c : text) all = all && byte_ids_[static_cast<uint8_t>(c)] >= 0;
+  if (!all) return ids.push_back(unknown_);
+  for (const char c : text) ids.push_back(byte_ids_[static_cast<uint8_t>(c)]);
+}
+
+void UnigramModel::encode(std::string_view word, std::vector<TokenId>& ids) const {
+  struct Best {
+    double score = 0;
+    size_t from = SIZE_MAX;  // where the last piece starts; SIZE_MAX: not reached
+    TokenId id = -1;
+  };
+  thread_local std::vector<Best> best;  // of the ways to each byte
+  best.assign(word.size() + 1, {});
+  const auto reach = [&](size_t from, size_t to, double score, TokenId id) {
+    if (best[to].from == SIZE_MAX || score > best[to].score) best[to] = {score, from, id};
+  };
+  for (size_t from = 0; from < word.size();) {
+    const size_t character = static_cast<size_t>(std::max(1, utf8_length(word.substr(from))));
+    bool single = false;
+    uint32_t node = 0;
+    for (size_t at = from; at < word.size(); ++at) {
+      node = step(node, static_cast<uint8_t>(word[at]));
+      if (node == 0) break;
+      const TokenId id = nodes_[node].id;
+      if (id < 0) continue;
+      reach(from, at + 1, scores_[static_cast<size_t>(id)] + best[from].score, id);
+      single = single || at + 1 - from == character;
+    }
+    if (!single) {
+      if (unknown_ < 0)
+        throw Error("[tokenizer] a character is not in the vocabulary, which has no unknown token");
+      reach(from, from + character, unknown_score_ + best[from].score, unknown_);
+    }
+    from += character;
+  }
+  // From the end back to the start; runs of unknown ones are one.
+  std::vector<std::pair<size_t, size_t>> spans;
+  for (size_t to = word.size(); to > 0;) {
+    const size_t from = best[to].from;
+    const bool joins = best[to].id == unknown_ && !spans.empty() &&
+                       best[spans.back().second].id == unknown_ && spans.back().first == to;
+    if (joins) {
+      spans.back().first = from;
+    } else {
+      spans.emplace_back(from, to);
+    }
+    to = from;
+  }
+  for (auto span = spans.rbegin(); span != spans.rend(); ++span) {
+    const TokenId id = best[span->second].id;
+    if (id == unknown_) {
+      add_unknown(word.substr(span->first, span->second - span->first), ids);
+    } else {
+      ids.push_back(id);
+    }
+  }
+  if (best.capacity() > (1 << 16)) std::vector<Best>().swap(best);
+}
+
+}  // namespace llmtool
