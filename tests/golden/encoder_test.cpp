@@ -286,5 +286,24 @@ TEST(BertFiles, OldSpellingsAndSpareTensorsAreRead) {
   }
 }
 
+/// transformers 4 writes one of an untied head's two names for its bias.
+TEST(BertFiles, AnUntiedHeadsBiasStandsUnderEitherName) {
+  const std::filesystem::path folder = test::goldens() / "bert_masked_untied";
+  const SafetensorsFile file(folder / "model.safetensors");
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, tensor] : file.tensors()) {
+    if (name == "cls.predictions.bias") continue;
+    const bool bias = name == "cls.predictions.decoder.bias";
+    tensors.push_back({bias ? "cls.predictions.bias" : name, tensor, DType::f32});
+  }
+  test::TempFolder place;
+  write_file(place / "config.json", read_file(folder / "config.json"));
+  write_safetensors(place / "model.safetensors", tensors, {});
+  const Transformer now = load_transformer(folder), then = load_transformer(place.path());
+  const Tensor a = now.params().values(), b = then.params().values();
+  ASSERT_EQ(a.size(), b.size());
+  EXPECT_EQ(0, std::memcmp(a.data, b.data, a.bytes()));
+}
+
 }  // namespace
 }  // namespace llmtool
