@@ -42,6 +42,7 @@ class FolderSource : public ModelSource {
       config_.pooler = true;
   }
   const char* format() const override { return "Hugging Face folder"; }
+  EmbeddingSettings embedding() const override { return read_embedding_settings(path_); }
 
   StoredParam find(const Param& p) const override {
     StoredParam stored{p.name, {}, p.transpose, p.file_rows};
@@ -81,7 +82,8 @@ class FolderSource : public ModelSource {
   }
 
   /// The name that the files have for it; empty where they have none. Some leave the prefix out, the first
-  /// BERT files spell norms otherwise, and transformers 4 writes an untied head's bias once, by its other name.
+  /// BERT files spell norms otherwise, and transformers 4 writes an untied head's bias once, by its other
+  /// name.
   std::string stored_as(const std::string& name) const {
     const WeightNames& names = architecture(config_).names;
     const std::string prefix = names.prefix;
