@@ -15,6 +15,7 @@ class GgufSource : public ModelSource {
 
  private:
   explicit GgufSource(GgufFile file, const std::filesystem::path& path);
+  Tensor expert_of(const std::string& name, const Tensor& all, int64_t expert) const;
   GgufFile file_;
 };
 
