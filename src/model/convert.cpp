@@ -70,8 +70,11 @@ void check_experts(const ModelConfig& c) {
 
 /// What would change the model on its way into llama.cpp's hands.
 void check_gguf(const ModelConfig& c, const Architecture& row) {
-  if (!c.generates())
+  if (row.causal && !c.generates())
     throw UsageError(cat("GGUF: expected a decoder with a language model's head, found ", class_of(c)));
+  if (!row.causal && c.head != HeadKind::none)
+    throw UsageError(cat("GGUF: expected ", row.class_stem, "Model, found ", class_of(c),
+                         ", for whose head the format has no place"));
   const ModelConfig usual = ModelConfig::of_family(c.model_type);
   if (c.hidden_act != usual.hidden_act) refuse(cat(c.model_type, " with ", c.hidden_act));
   const bool plain = c.model_type == "qwen3" || c.model_type == "qwen3_moe" || c.model_type == "olmo2" ||
@@ -121,6 +124,11 @@ void add_experts(const Keys& k, const ModelConfig& c, const ExpertNames& names) 
     k.integer("expert_shared_feed_forward_length", c.shared_expert_intermediate_size);
 }
 
+void add_embedding(const Keys& k, const EmbeddingSettings& settings) {
+  if (settings.pooling) k.integer("pooling_type", gguf_pooling_type(*settings.pooling));
+  if (settings.normalize) k.add("normalize_embeddings", true);  // Ollama's key
+}
+
 std::vector<GgufEntry> gguf_metadata(const ModelSource& source, const Architecture& row, DType dtype) {
   const ModelConfig& c = source.config();
   const GgufFamily& family = *gguf_family_of(c.model_type);
@@ -146,6 +154,10 @@ std::vector<GgufEntry> gguf_metadata(const ModelSource& source, const Architectu
            c.norm_eps);
   if (row.positions == Positions::rope) add_rope(k, c);
   if (*row.names.experts.router) add_experts(k, c, row.names.experts);
+  if (!row.causal) k.add("attention.causal", false);
+  if (c.type_vocab_size > 0)
+    list.push_back({"tokenizer.ggml.token_type_count", static_cast<uint32_t>(c.type_vocab_size)});
+  add_embedding(k, source.embedding());
   if (row.windows == Windows::alternating && c.sliding_window > 0)
     k.integer("attention.sliding_window", c.sliding_window);
   if (c.attn_logit_softcapping > 0) k.number("attn_logit_softcapping", c.attn_logit_softcapping);
@@ -161,7 +173,7 @@ struct Output {
 };
 
 DType stored_as(const Param& p, const std::string& name, DType dtype) {
-  const bool plain = name == "position_embd.weight" ||
+  const bool plain = name == "position_embd.weight" || name == "token_types.weight" ||
                      name.find(".ffn_gate_inp") != std::string::npos;  // small, and not only factors
   if (p.value.shape.rank == 1 || plain) return DType::f32;
   if (dtype == DType::q4_0 && (name == "token_embd.weight" || name == "output.weight")) dtype = DType::q8_0;
@@ -181,6 +193,7 @@ std::vector<Output> outputs(const Transformer& model, const Architecture& row, D
   std::map<std::string, size_t> of_experts;
   const Param* embedding = nullptr;
   for (const Param& p : model.params().list()) {
+    if (c.pooler && p.name.starts_with(cat(row.names.prefix, row.names.pooler, "."))) continue;
     const GgufPlace place = gguf_place(row, p.name);
     if (place.tensor == "token_embd.weight") embedding = &p;
     const auto [it, first] = of_experts.emplace(place.tensor, list.size());
@@ -192,7 +205,8 @@ std::vector<Output> outputs(const Transformer& model, const Architecture& row, D
   }
   const bool wants_head = c.model_type == "gpt_neox" || c.model_type == "stablelm" ||
                           c.model_type == "olmo2" || c.model_type == "qwen2_moe";
-  if (c.tie_word_embeddings && wants_head) list.push_back(output_of(*embedding, {"output.weight"}, dtype, 0));
+  if (c.tie_word_embeddings && c.generates() && wants_head)
+    list.push_back(output_of(*embedding, {"output.weight"}, dtype, 0));
   const RopeScaling scaling = c.rope_scaling.scaling;
   if (scaling == RopeScaling::llama3 || scaling == RopeScaling::factors)
     list.push_back({{"rope_freqs.weight", {c.rotary_dim() / 2}, DType::f32}, {}});

@@ -16,17 +16,15 @@ constexpr GgufFamily kFamilies[] = {
     {"phi3", "phi3", false, false},          {"stablelm", "stablelm", false, false},
     {"gptneox", "gpt_neox", false, false},   {"gpt2", "gpt2", false, false},
     {"bloom", "bloom", false, false},        {"falcon", "falcon", false, false},
-    {"olmo2", "olmo2", false, false}};
+    {"olmo2", "olmo2", false, false},        {"bert", "bert", false, false}};
 
 using Names = std::vector<std::pair<std::string, const char*>>;
 
 /// Our names and llama.cpp's of what a model has once.
 Names model_parts(const WeightNames& n) {
-  return {{n.embedding, "token_embd"},
-          {n.positions, "position_embd"},
-          {n.embedding_norm, "token_embd_norm"},
-          {n.final_norm, "output_norm"},
-          {n.head, "output"}};
+  return {{n.embedding, "token_embd"},    {n.positions, "position_embd"},
+          {n.token_types, "token_types"}, {n.embedding_norm, "token_embd_norm"},
+          {n.final_norm, "output_norm"},  {n.head, "output"}};
 }
 
 /// Of what a layer has once.
@@ -35,8 +33,10 @@ Names layer_parts(const WeightNames& n) {
   const bool two_of_x = std::string(n.mlp_norm) == "ln_mlp";
   Names list = {{n.attention_norm, two_of_x ? "attn_norm_2" : "attn_norm"},
                 {n.attention_out_norm, "post_attention_norm"},
+                {n.after_attention_norm, "attn_output_norm"},
                 {n.mlp_norm, two_of_x ? "attn_norm" : "ffn_norm"},
                 {n.mlp_out_norm, "post_ffw_norm"},
+                {n.after_mlp_norm, "layer_output_norm"},
                 {n.q_norm, "attn_q_norm"},
                 {n.k_norm, "attn_k_norm"},
                 {n.out, "attn_output"},
@@ -121,6 +121,20 @@ GgufPlace gguf_place(const Architecture& row, const std::string& parameter) {
     return place;
   }
   throw Error(cat("[gguf] ", parameter, " has no name there"));
+}
+
+uint32_t gguf_pooling_type(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::mean:
+      return 1;
+    case Pooling::first:
+      return 2;
+    case Pooling::last:
+      return 3;
+    case Pooling::pooler:
+      break;
+  }
+  return 0;
 }
 
 int64_t gguf_score_scalar(const ModelConfig& c) {

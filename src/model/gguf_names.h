@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "llmtool/model/embedding.h"
 #include "model/architecture.h"
 
 namespace llmtool {
@@ -30,6 +31,9 @@ struct GgufPlace {
 /// By llama.cpp's names: "blk.0.attn_q.weight" of "model.layers.0.self_attn.q_proj.weight", entry 7 of
 /// "blk.0.ffn_down_exps.weight" of "model.layers.0.mlp.experts.7.down_proj.weight".
 GgufPlace gguf_place(const Architecture& row, const std::string& parameter);
+
+/// pooling_type's number; 0 where llama.cpp has none such.
+uint32_t gguf_pooling_type(Pooling pooling);
 
 /// query_pre_attn_scalar, which files do not say: head_dim, but in the largest Gemmas C / H.
 int64_t gguf_score_scalar(const ModelConfig& config);

@@ -140,6 +140,13 @@ void read_experts(const Keys& k, const GgufFamily& family, ModelConfig& c) {
   c.shared_expert_intermediate_size = k.integer("expert_shared_feed_forward_length", c.intermediate_size);
 }
 
+/// A file has no head of an encoder, and no pooler.
+void read_encoder(const GgufFile& file, ModelConfig& c) {
+  c.head = HeadKind::none;
+  const auto types = file.tensors().find("token_types.weight");
+  if (types != file.tensors().end()) c.type_vocab_size = types->second.rows();
+}
+
 ModelConfig read_config(const GgufFile& file) {
   const GgufMetadata& m = file.metadata();
   const std::string name = m.string("general.architecture");
@@ -164,6 +171,9 @@ ModelConfig read_config(const GgufFile& file) {
   read_layout(file, k, c);
   const Architecture& row = architecture(c);
   if (*row.names.experts.router) read_experts(k, family, c);
+  if (!row.causal) read_encoder(file, c);
+  if (k.boolean("attention.causal", true) != row.causal)
+    k.refuse("attention.causal", row.causal ? "expected true" : "expected false");
   if (row.positions == Positions::rope) read_rope(file, k, c);
   read_ids(m, c);
   try {
@@ -206,6 +216,21 @@ StoredParam GgufSource::find(const Param& p) const {
   if (family.norms_shifted && p.value.shape.rank == 1 && p.name.find("norm") != std::string::npos)
     stored.shift = -1;
   return stored;
+}
+
+EmbeddingSettings GgufSource::embedding() const {
+  const std::string name = file_.metadata().string("general.architecture");
+  const Keys k(file_, name);
+  const int64_t type = k.integer("pooling_type", 0);
+  EmbeddingSettings settings;
+  settings.normalize = k.boolean("normalize_embeddings", false);
+  if (type == 0) return settings;
+  for (const Pooling pooling : {Pooling::mean, Pooling::first, Pooling::last}) {
+    if (gguf_pooling_type(pooling) == type) settings.pooling = pooling;
+  }
+  if (!settings.pooling)
+    k.refuse("pooling_type", cat("expected 0 to 3, found ", type, "; --pooling of embed chooses"));
+  return settings;
 }
 
 void GgufSource::check_all_used(const ParamStore& params) const {

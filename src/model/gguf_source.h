@@ -11,6 +11,7 @@ class GgufSource : public ModelSource {
   explicit GgufSource(const std::filesystem::path& path);
   const char* format() const override { return "GGUF"; }
   StoredParam find(const Param& p) const override;
+  EmbeddingSettings embedding() const override;
   void check_all_used(const ParamStore& params) const override;
 
  private:

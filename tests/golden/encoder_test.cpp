@@ -137,6 +137,25 @@ TEST_P(Encoder, IsWrittenAndReadBack) {
   EXPECT_EQ(again.config().head, model.config().head);
 }
 
+TEST_P(Encoder, GgufIsReadBackOrRefused) {
+  test::TempFolder place;
+  const auto source = ModelSource::open(folder);
+  const auto convert = [&] {
+    convert_to_gguf(*source, place / "model.gguf", DType::f32, {}, [](int64_t, int64_t) {});
+  };
+  if (GetParam() != "bert") {
+    EXPECT_EQ(test::refusal_of<UsageError>(convert).find("GGUF: expected "), 0u);
+    return;
+  }
+  convert();
+  Transformer again = load_transformer(place / "model.gguf");
+  test::expect_equal_parameters(model, again);
+  EXPECT_FALSE(again.config().pooler);
+  std::vector<float> hidden(static_cast<size_t>(N * C));
+  again.encode(machine.exec, batch, {hidden.data(), {N, C}});
+  EXPECT_LT(test::difference(hidden.data(), floats("hidden")), 1e-4);
+}
+
 TEST_P(Encoder, DoesNotGenerate) {
   KvCache cache(model.config(), 4);
   std::vector<float> logits(static_cast<size_t>(model.config().vocab_size));

@@ -1,4 +1,4 @@
-// GGUF files of models with experts: what is refused, and what the goldens are too small for.
+// GGUF files of models with experts and of encoders: what is refused, and what the goldens are too small for.
 
 #include "llmtool/io/gguf.h"
 
@@ -119,6 +119,38 @@ TEST(GgufExperts, OfBlocksStayCloseAndWhereTheyAre) {
   model.token_logits(machine.exec, Batch::of(ids, 1), rows, {expected.data(), {6, 40}});
   again.token_logits(machine.exec, Batch::of(ids, 1), rows, {found.data(), {6, 40}});
   EXPECT_LT(test::difference(found.data(), expected), 0.05);
+}
+
+TEST(GgufEncoders, WhatIsNoBertIsNamed) {
+  const Altered bert("bert");
+  EXPECT_SAYS(bert.refusal({{"bert.attention.causal", true}}), "attention.causal: expected false");
+  EXPECT_SAYS(bert.refusal({}, "bert.attention.causal"), "attention.causal: expected false");
+  EXPECT_SAYS(Altered("gpt2").refusal({{"gpt2.attention.causal", false}}), "attention.causal: expected true");
+  EXPECT_SAYS(bert.refusal({{"bert.context_length", 12u}}), "position_embd.weight: expected (12, 24)");
+  test::TempFolder place;
+  const Variant tanh("bert", {{"hidden_act", "gelu_new"}});
+  EXPECT_SAYS(test::refusal_of<UsageError>([&] { convert(tanh.path(), place / "x.gguf"); }),
+              "bert with gelu_new");
+  EXPECT_SAYS(
+      test::refusal_of<UsageError>([&] { convert(test::goldens() / "bert_masked", place / "x.gguf"); }),
+      "expected BertModel, found BertForMaskedLM, for whose head the format has no place");
+}
+
+TEST(GgufEncoders, PoolingIsThatOfTheFile) {
+  const Altered bert("bert");
+  const auto settings = [&](const std::vector<GgufEntry>& changes) {
+    return ModelSource::open(bert.with(changes))->embedding();
+  };
+  EXPECT_FALSE(settings({}).pooling);
+  EXPECT_FALSE(settings({{"bert.pooling_type", 0u}}).pooling);
+  EXPECT_EQ(settings({{"bert.pooling_type", 1u}}).pooling, Pooling::mean);
+  EXPECT_EQ(settings({{"bert.pooling_type", 2u}}).pooling, Pooling::first);
+  EXPECT_EQ(settings({{"bert.pooling_type", 3u}}).pooling, Pooling::last);
+  EXPECT_TRUE(settings({{"bert.normalize_embeddings", true}}).normalize);
+  EXPECT_SAYS(test::refusal_of<Error>([&] {
+                settings({{"bert.pooling_type", 4u}});
+              }),
+              "pooling_type: expected 0 to 3, found 4");
 }
 
 }  // namespace
