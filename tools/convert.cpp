@@ -50,6 +50,8 @@ void write_tokenizer(const ModelSource& source, const Tokenizer* tokenizer, cons
         "config_sentence_transformers.json", "1_Pooling/config.json"}) {
     copy(name);
   }
+  if (!fs::is_directory(source.path()))
+    write_embedding_settings(source.embedding(), source.config().hidden_size, folder);
   if (!copied && tokenizer) tokenizer->save(folder);
   if (!copied && !tokenizer) warn("the model has no tokenizer that can be read: none is written");
 }
@@ -117,6 +119,8 @@ int run_convert(const ConvertFlags& flags) {
     const auto vocabulary = tokenizer ? gguf_vocabulary(*tokenizer) : std::vector<GgufEntry>();
     if (vocabulary.empty()) warn("no tokenizer that GGUF can hold (SentencePiece BPE): the file has none");
     convert_to_gguf(*source, flags.out, dtype, vocabulary, progress);
+    if (source->config().pooler)
+      warn("the pooler is left out, for which GGUF has no place: cls, mean and last pooling do without it");
   } else {
     convert_to_folder(*source, flags.out, dtype, progress);
     write_tokenizer(*source, tokenizer.get(), flags.out);

@@ -10,7 +10,6 @@
 #include "generate_io.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/workspace.h"
-#include "llmtool/io/json.h"
 #include "model_files.h"
 
 namespace llmtool {
@@ -139,45 +138,19 @@ OpenModel open_model(const EncodeFlags& flags) {
   return {files, tokenizer_of(*files, flags.tokenizer)};
 }
 
-/// What the user says, else what a sentence-transformers folder does, else what the family is used with.
-Pooling pooling_of(const EncodeFlags& flags, const ModelSource& files) {
+/// What the user says, else what the model's files do, else what the family is used with.
+EmbeddingSettings embedding_of(const EncodeFlags& flags, const ModelSource& files) {
   const std::pair<const char*, Pooling> names[] = {
       {"cls", Pooling::first}, {"mean", Pooling::mean}, {"last", Pooling::last}, {"pooler", Pooling::pooler}};
+  EmbeddingSettings settings;
+  if (flags.pooling.empty()) settings = files.embedding();
   for (const auto& [name, pooling] : names) {
-    if (flags.pooling == name) return pooling;
+    if (flags.pooling == name) settings.pooling = pooling;
   }
-  constexpr const char* kFile = "1_Pooling/config.json";
-  const std::string text = text_beside(files, kFile);
-  if (text.empty()) return files.config().type_vocab_size > 0 ? Pooling::mean : Pooling::last;
-  const nlohmann::json parsed = parse_json(text, kFile);
-  const JsonObject json(parsed, kFile);
-  std::string modes;
-  for (const auto& [key, value] : parsed.items()) {
-    if (key.starts_with("pooling_mode_") && value == true) modes += key.substr(13) + " ";
-  }
-  if (modes == "cls_token ") return Pooling::first;
-  if (modes == "lasttoken ") return Pooling::last;
-  if (modes == "mean_tokens ") return Pooling::mean;
-  throw Error(cat(json.origin(), ": expected one of cls_token, lasttoken and mean_tokens, found ",
-                  modes.empty() ? "none" : modes, "; --pooling chooses"));
-}
-
-/// Whether a sentence-transformers folder makes its vectors as long as 1. Throws Error where it does what
-/// this program does not.
-bool normalizes(const ModelSource& files) {
-  constexpr const char* kFile = "modules.json";
-  const std::string text = text_beside(files, kFile);
-  if (text.empty()) return false;
-  bool found = false;
-  const nlohmann::json modules = parse_json(text, kFile);
-  for (const nlohmann::json& module : modules.is_array() ? modules : nlohmann::json::array()) {
-    const std::string type = JsonObject(module, kFile).string("type", "");
-    const std::string name = type.substr(type.rfind('.') + 1);
-    if (name == "Normalize") found = true;
-    if (name != "Normalize" && name != "Transformer" && name != "Pooling")
-      throw Error(cat(kFile, ": ", type, " is not supported; --pooling chooses what is done instead"));
-  }
-  return found;
+  if (!settings.pooling)
+    settings.pooling = files.config().type_vocab_size > 0 ? Pooling::mean : Pooling::last;
+  settings.normalize = settings.normalize || flags.normalize;
+  return settings;
 }
 
 /// Throws Error where a result is no number.
@@ -192,22 +165,21 @@ int run_embed(const EncodeFlags& flags) {
   ThreadPool pool(flags.common.threads);
   const auto [files, tokenizer] = open_model(flags);
   const Transformer model(files);
-  const Pooling pooling = pooling_of(flags, *files);
-  const bool normalize = flags.normalize || (flags.pooling.empty() && normalizes(*files));
-  if (pooling == Pooling::pooler && !model.config().pooler)
+  const EmbeddingSettings settings = embedding_of(flags, *files);
+  if (settings.pooling == Pooling::pooler && !model.config().pooler)
     throw UsageError("--pooling pooler: the model has no pooler");
   return run_texts(flags, model, tokenizer.get(), pool, [&](Texts& texts) {
     const int64_t C = model.config().hidden_size;
     std::vector<float> values(static_cast<size_t>(texts.size() * C));
     texts.workspace.run([&](Exec& exec) {
-      model.embed_sequences(exec, texts.batch, pooling, {values.data(), {texts.size(), C}});
+      model.embed_sequences(exec, texts.batch, *settings.pooling, {values.data(), {texts.size(), C}});
     });
     check_finite(texts, values);
     for (int64_t b = 0; b < texts.size(); ++b) {
       float* const vector = values.data() + b * C;
       double square = 0;
       for (int64_t i = 0; i < C; ++i) square += static_cast<double>(vector[i]) * vector[i];
-      const auto factor = static_cast<float>(normalize && square > 0 ? 1 / std::sqrt(square) : 1);
+      const auto factor = static_cast<float>(settings.normalize && square > 0 ? 1 / std::sqrt(square) : 1);
       Json embedding = Json::array();
       for (int64_t i = 0; i < C; ++i) embedding.push_back(vector[i] * factor);
       out(Json{{"index", texts.first + b},
@@ -351,7 +323,7 @@ std::function<int()> embed_command(CLI::App& app) {
   const auto f = encode_flags(app);
   app.footer("Prints a JSON row for each text: index, tokens, embedding.");
   app.add_option("--pooling", f->pooling,
-                 "cls, mean, last, pooler (default: as the folder says; mean for BERT, last for decoders)")
+                 "cls, mean, last, pooler (default: as the model says; mean for BERT, last for decoders)")
       ->check(CLI::IsMember({"cls", "mean", "last", "pooler"}));
   app.add_flag("--normalize", f->normalize, "Vectors of length 1");
   add_plain_flags(app, f->common);

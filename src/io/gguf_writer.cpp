@@ -116,6 +116,13 @@ void put_tensors(Buffer& out, const std::vector<GgufTensor>& tensors, const std:
     offset = gguf_padded(offset + dtype_bytes(t.stored, t.shape.size()), kGgufAlignment);
   }
 }
+/// The shape of one entry along the first dimension.
+Shape slice_of(const Shape& shape) {
+  Shape slice;
+  slice.rank = shape.rank - 1;
+  std::copy(shape.dims.begin() + 1, shape.dims.begin() + shape.rank, slice.dims.begin());
+  return slice;
+}
 }  // namespace
 
 GgufWriter::GgufWriter(const std::filesystem::path& path, const std::vector<GgufEntry>& metadata,
@@ -140,13 +147,15 @@ void GgufWriter::pad(uint64_t bytes) {
 
 void GgufWriter::write(const Tensor& tensor, Convert convert) {
   if (next_ == tensors_.size()) throw Error(cat(name_, ": expected ", next_, " tensors, given one more"));
-  const GgufTensor& t = tensors_[next_++];
+  const GgufTensor& t = tensors_[next_];
   const DType given = convert ? DType::f32 : t.stored;
-  if (!(tensor.shape == t.shape) || tensor.dtype != given) {
+  const bool whole = slices_ == 0 && tensor.shape == t.shape;
+  const bool slice = t.shape.rank > 1 && tensor.shape == slice_of(t.shape);
+  if ((!whole && !slice) || tensor.dtype != given) {
     throw Error(cat(name_, ": ", t.name, ": expected ", t.shape.text(), " of ", dtype_name(given), ", found ",
                     tensor.shape.text(), " of ", dtype_name(tensor.dtype)));
   }
-  const int64_t n = t.shape.size();
+  const int64_t n = tensor.size();
   if (t.stored == given) {
     file_.write(tensor.data, tensor.bytes());
   } else {
@@ -157,7 +166,10 @@ void GgufWriter::write(const Tensor& tensor, Convert convert) {
       file_.write(piece.data(), dtype_bytes(t.stored, count));
     }
   }
-  pad(dtype_bytes(t.stored, n));
+  if (!whole && ++slices_ < t.shape[0]) return;
+  slices_ = 0;
+  ++next_;
+  pad(dtype_bytes(t.stored, t.shape.size()));
 }
 
 void GgufWriter::commit() {

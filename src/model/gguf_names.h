@@ -4,25 +4,36 @@
 #include <string>
 #include <vector>
 
+#include "llmtool/model/embedding.h"
 #include "model/architecture.h"
 
 namespace llmtool {
 
 struct GgufFamily {
-  const char* name;        // general.architecture
-  const char* model_type;  // ours; the first row of a name is the one that is read
-  bool pairs_adjacent;     // rows of queries and keys lie so that rotated pairs are neighbours
-  bool norms_shifted;      // norms are stored with the 1 that the family adds
+  const char* name;                // general.architecture
+  const char* model_type;          // ours; the first row of a name is the one that is read
+  bool pairs_adjacent;             // rows of queries and keys lie so that rotated pairs are neighbours
+  bool norms_shifted;              // norms are stored with the 1 that the family adds
+  bool experts_normalized = true;  // the weights of the chosen experts sum to 1
 };
 
-/// nullptr where there is none.
-const GgufFamily* gguf_family_named(const std::string& name);
+/// The family of models with or without experts; nullptr where there is none.
+const GgufFamily* gguf_family_named(const std::string& name, bool experts);
 const GgufFamily* gguf_family_of(const std::string& model_type);
 std::string gguf_families();  // "llama, qwen2, ..."
 
-/// llama.cpp's name of a parameter of a row: "blk.0.attn_q.weight" of
-/// "model.layers.0.self_attn.q_proj.weight".
-std::string gguf_name(const Architecture& row, const std::string& parameter);
+/// Where a parameter stands in a file: the experts' matrices of a layer lie in one tensor.
+struct GgufPlace {
+  std::string tensor;
+  int64_t expert = -1;  // the entry of the tensor's first dimension; -1: all of it
+};
+
+/// By llama.cpp's names: "blk.0.attn_q.weight" of "model.layers.0.self_attn.q_proj.weight", entry 7 of
+/// "blk.0.ffn_down_exps.weight" of "model.layers.0.mlp.experts.7.down_proj.weight".
+GgufPlace gguf_place(const Architecture& row, const std::string& parameter);
+
+/// pooling_type's number; 0 where llama.cpp has none such.
+uint32_t gguf_pooling_type(Pooling pooling);
 
 /// query_pre_attn_scalar, which files do not say: head_dim, but in the largest Gemmas C / H.
 int64_t gguf_score_scalar(const ModelConfig& config);

@@ -99,26 +99,61 @@ void read_ids(const GgufMetadata& m, ModelConfig& c) {
   }
 }
 
+const GgufFamily& read_family(const GgufMetadata& m, const std::string& name) {
+  const GgufFamily* const dense = gguf_family_named(name, false);
+  const GgufFamily* const sparse = gguf_family_named(name, true);
+  if (!dense && !sparse)
+    throw Error(cat(m.origin(), ": general.architecture: expected one of ", gguf_families(), ", found \"",
+                    name, "\""));
+  const std::string key = name + ".expert_count";
+  const int64_t experts = m.integer(key, 0, kMax, 0);
+  const GgufFamily* const family = experts > 0 ? sparse : dense;
+  if (!family)
+    throw Error(
+        cat(m.origin(), ": ", key, ": expected ", dense ? "none" : "at least 1", ", found ", experts));
+  return *family;
+}
+
+const Tensor& read_embedding(const GgufFile& file) {
+  constexpr const char* kName = "token_embd.weight";
+  const auto found = file.tensors().find(kName);
+  if (found != file.tensors().end()) return found->second;
+  const std::string why = file.header_only() ? "the file ends at its header"
+                          : file.unreadable().contains(kName)
+                              ? "tensors of type " + file.unreadable().at(kName) + " cannot be read"
+                              : "not among the file's tensors";
+  throw Error(cat(file.metadata().origin(), ": ", kName, ": ", why));
+}
+
+void read_experts(const Keys& k, const GgufFamily& family, ModelConfig& c) {
+  c.num_experts = k.integer("expert_count");
+  c.num_experts_per_tok = k.integer("expert_used_count");
+  c.norm_topk_prob = family.experts_normalized;
+  if (const double scale = k.number("expert_weights_scale", 1); scale != 1 && scale != 0)
+    k.refuse("expert_weights_scale", cat("expected 1, found ", scale));
+  // As llama.cpp takes them where the file does not say; "llama" knows no key for the first.
+  c.moe_intermediate_size = c.intermediate_size;
+  if (c.model_type != "mixtral") {
+    c.moe_intermediate_size = k.integer("expert_feed_forward_length",
+                                        std::max<int64_t>(c.intermediate_size / c.num_experts_per_tok, 1));
+  }
+  c.shared_expert_intermediate_size = k.integer("expert_shared_feed_forward_length", c.intermediate_size);
+}
+
+/// A file has no head of an encoder, and no pooler.
+void read_encoder(const GgufFile& file, ModelConfig& c) {
+  c.head = HeadKind::none;
+  const auto types = file.tensors().find("token_types.weight");
+  if (types != file.tensors().end()) c.type_vocab_size = types->second.rows();
+}
+
 ModelConfig read_config(const GgufFile& file) {
   const GgufMetadata& m = file.metadata();
   const std::string name = m.string("general.architecture");
-  const GgufFamily* const family = gguf_family_named(name);
-  if (!family)
-    throw Error(cat(m.origin(), ": general.architecture: expected one of ", gguf_families(), ", found \"",
-                    name, "\""));
-  const auto embedding = file.tensors().find("token_embd.weight");
-  if (embedding == file.tensors().end()) {
-    const std::string why =
-        file.header_only() ? "the file ends at its header"
-        : file.unreadable().contains("token_embd.weight")
-            ? "tensors of type " + file.unreadable().at("token_embd.weight") + " cannot be read"
-            : "not among the file's tensors";
-    throw Error(cat(m.origin(), ": token_embd.weight: ", why));
-  }
+  const GgufFamily& family = read_family(m, name);
   const Keys k(file, name);
-  if (k.integer("expert_count", 0) > 0) k.refuse("expert_count", "experts are not supported");
-  ModelConfig c = ModelConfig::of_family(family->model_type);
-  c.vocab_size = embedding->second.rows();
+  ModelConfig c = ModelConfig::of_family(family.model_type);
+  c.vocab_size = read_embedding(file).rows();
   c.hidden_size = k.integer("embedding_length");
   c.num_hidden_layers = k.integer("block_count");
   c.intermediate_size = k.integer("feed_forward_length");
@@ -134,7 +169,12 @@ ModelConfig read_config(const GgufFile& file) {
   c.final_logit_softcapping = k.number("final_logit_softcapping", 0);
   c.query_pre_attn_scalar = gguf_score_scalar(c);
   read_layout(file, k, c);
-  if (architecture(c).positions == Positions::rope) read_rope(file, k, c);
+  const Architecture& row = architecture(c);
+  if (*row.names.experts.router) read_experts(k, family, c);
+  if (!row.causal) read_encoder(file, c);
+  if (k.boolean("attention.causal", true) != row.causal)
+    k.refuse("attention.causal", row.causal ? "expected true" : "expected false");
+  if (row.positions == Positions::rope) read_rope(file, k, c);
   read_ids(m, c);
   try {
     c.resolve();
@@ -149,17 +189,48 @@ GgufSource::GgufSource(const std::filesystem::path& path) : GgufSource(GgufFile(
 GgufSource::GgufSource(GgufFile file, const std::filesystem::path& path)
     : ModelSource(path, read_config(file)), file_(std::move(file)) {}
 
+/// One expert's matrix of the tensor of all.
+Tensor GgufSource::expert_of(const std::string& name, const Tensor& all, int64_t expert) const {
+  if (all.shape.rank != 3 || all.shape[0] != config_.num_experts) {
+    throw Error(cat(path_.string(), ": ", name, ": expected the matrices of ", config_.num_experts,
+                    " experts, found ", all.shape.text()));
+  }
+  const Shape shape = {all.shape[1], all.shape[2]};
+  return {static_cast<std::byte*>(all.data) + dtype_bytes(all.dtype, expert * shape.size()), all.dtype,
+          shape};
+}
+
 StoredParam GgufSource::find(const Param& p) const {
   const Architecture& row = architecture(config_);
   const GgufFamily& family = *gguf_family_of(config_.model_type);
+  const GgufPlace place = gguf_place(row, p.name);
   StoredParam stored;
-  stored.name = gguf_name(row, p.name);
-  const auto it = file_.tensors().find(stored.name);
-  if (it != file_.tensors().end()) stored.tensor = it->second;
+  stored.name = place.tensor;
+  if (const auto it = file_.tensors().find(stored.name); it != file_.tensors().end()) {
+    stored.tensor = place.expert < 0 ? it->second : expert_of(stored.name, it->second, place.expert);
+    // A matrix of one row is a vector there.
+    if (stored.tensor.shape.rank == 1 && p.value.shape == Shape{1, stored.tensor.size()})
+      stored.tensor.shape = p.value.shape;
+  }
   if (family.pairs_adjacent) stored.rows = adjacent_rows(config_, p.name);
   if (family.norms_shifted && p.value.shape.rank == 1 && p.name.find("norm") != std::string::npos)
     stored.shift = -1;
   return stored;
+}
+
+EmbeddingSettings GgufSource::embedding() const {
+  const std::string name = file_.metadata().string("general.architecture");
+  const Keys k(file_, name);
+  const int64_t type = k.integer("pooling_type", 0);
+  EmbeddingSettings settings;
+  settings.normalize = k.boolean("normalize_embeddings", false);
+  if (type == 0) return settings;
+  for (const Pooling pooling : {Pooling::mean, Pooling::first, Pooling::last}) {
+    if (gguf_pooling_type(pooling) == type) settings.pooling = pooling;
+  }
+  if (!settings.pooling)
+    k.refuse("pooling_type", cat("expected 0 to 3, found ", type, "; --pooling of embed chooses"));
+  return settings;
 }
 
 void GgufSource::check_all_used(const ParamStore& params) const {

@@ -11,10 +11,12 @@ class GgufSource : public ModelSource {
   explicit GgufSource(const std::filesystem::path& path);
   const char* format() const override { return "GGUF"; }
   StoredParam find(const Param& p) const override;
+  EmbeddingSettings embedding() const override;
   void check_all_used(const ParamStore& params) const override;
 
  private:
   explicit GgufSource(GgufFile file, const std::filesystem::path& path);
+  Tensor expert_of(const std::string& name, const Tensor& all, int64_t expert) const;
   GgufFile file_;
 };
 

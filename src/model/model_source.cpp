@@ -42,6 +42,7 @@ class FolderSource : public ModelSource {
       config_.pooler = true;
   }
   const char* format() const override { return "Hugging Face folder"; }
+  EmbeddingSettings embedding() const override { return read_embedding_settings(path_); }
 
   StoredParam find(const Param& p) const override {
     StoredParam stored{p.name, {}, p.transpose, p.file_rows};
@@ -80,11 +81,14 @@ class FolderSource : public ModelSource {
     return folder;
   }
 
-  /// The name that the files have for it; empty where they have none. Some leave the prefix out, and the
-  /// first BERT files spell norms otherwise.
+  /// The name that the files have for it; empty where they have none. Some leave the prefix out, the first
+  /// BERT files spell norms otherwise, and transformers 4 writes an untied head's bias once, by its other
+  /// name.
   std::string stored_as(const std::string& name) const {
-    const std::string prefix = architecture(config_).names.prefix;
+    const WeightNames& names = architecture(config_).names;
+    const std::string prefix = names.prefix;
     std::vector<std::string> spellings = {name};
+    if (*names.head_bias && name == cat(names.head, ".bias")) spellings.emplace_back(names.head_bias);
     if (name.starts_with(prefix)) spellings.push_back(name.substr(prefix.size()));
     for (size_t i = 0, n = spellings.size(); i < n; ++i) {
       for (const auto& [now, then] : {std::pair{"LayerNorm.weight", "gamma"}, {"LayerNorm.bias", "beta"}}) {

@@ -116,6 +116,30 @@ TEST(Embed, DoesWhatASentenceTransformersFolderSays) {
   EXPECT_EQ(run({"embed", "--model", model}).code, 1);
 }
 
+TEST(Embed, GivesTheSameVectorsFromGguf) {
+  test::TempFolder place;
+  std::filesystem::copy(golden("bert"), place / "model");
+  std::filesystem::create_directories(place / "model/1_Pooling");
+  test::write_text(place / "model/1_Pooling/config.json", R"({"pooling_mode_cls_token": true})");
+  test::write_text(place / "model/modules.json", R"([{"type": "sentence_transformers.models.Transformer"},)"
+                                                 R"({"type": "sentence_transformers.models.Pooling"},)"
+                                                 R"({"type": "sentence_transformers.models.Normalize"}])");
+  const auto expected = run({"embed", "--model", (place / "model").string()});
+  ASSERT_EQ(expected.code, 0) << expected.err;
+  for (const auto& [in, out] : {std::pair("model", "model.gguf"), {"model.gguf", "again"}}) {
+    const auto converted =
+        test::run_program("llmtool", {"convert", (place / in).string(), (place / out).string()});
+    ASSERT_EQ(converted.code, 0) << converted.err;
+    EXPECT_EQ(converted.err.find("the pooler is left out") != std::string::npos, in == std::string("model"));
+    EXPECT_EQ(run({"embed", "--model", (place / out).string()}).out, expected.out) << out;
+  }
+  test::write_text(place / "model/modules.json", R"([{"type": "sentence_transformers.models.Dense"}])");
+  const auto dense =
+      test::run_program("llmtool", {"convert", (place / "model").string(), (place / "dense.gguf").string()});
+  EXPECT_EQ(dense.code, 1);
+  EXPECT_NE(dense.err.find("Dense is not supported"), std::string::npos) << dense.err;
+}
+
 TEST(Classify, GivesLabelsAndTheReferencesProbabilities) {
   const auto result = run({"classify", "--json", "--model", golden("bert_classifier")});
   ASSERT_EQ(result.code, 0) << result.err;
@@ -158,7 +182,7 @@ TEST(Encoders, AreRefusedWhereTheyDoNotFit) {
       {"fill-mask", "--model", golden("bert_masked"), "x"},
       {"fill-mask", "--mask-id", "61", "--model", golden("bert_masked"), "x"},
       {"embed", "--pooling", "pooler", "--model", golden("bert_masked"), "x"},
-      {"convert", golden("bert"), (place / "out.gguf").string()}};
+      {"convert", golden("bert_masked"), (place / "out.gguf").string()}};
   for (const auto& arguments : wrong) {
     const auto result = test::run_program("llmtool", arguments);
     EXPECT_EQ(result.code, 2) << arguments[0] << ": " << result.err;

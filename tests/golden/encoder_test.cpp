@@ -137,6 +137,25 @@ TEST_P(Encoder, IsWrittenAndReadBack) {
   EXPECT_EQ(again.config().head, model.config().head);
 }
 
+TEST_P(Encoder, GgufIsReadBackOrRefused) {
+  test::TempFolder place;
+  const auto source = ModelSource::open(folder);
+  const auto convert = [&] {
+    convert_to_gguf(*source, place / "model.gguf", DType::f32, {}, [](int64_t, int64_t) {});
+  };
+  if (GetParam() != "bert") {
+    EXPECT_EQ(test::refusal_of<UsageError>(convert).find("GGUF: expected "), 0u);
+    return;
+  }
+  convert();
+  Transformer again = load_transformer(place / "model.gguf");
+  test::expect_equal_parameters(model, again);
+  EXPECT_FALSE(again.config().pooler);
+  std::vector<float> hidden(static_cast<size_t>(N * C));
+  again.encode(machine.exec, batch, {hidden.data(), {N, C}});
+  EXPECT_LT(test::difference(hidden.data(), floats("hidden")), 1e-4);
+}
+
 TEST_P(Encoder, DoesNotGenerate) {
   KvCache cache(model.config(), 4);
   std::vector<float> logits(static_cast<size_t>(model.config().vocab_size));
@@ -148,32 +167,7 @@ TEST_P(Encoder, DoesNotGenerate) {
 INSTANTIATE_TEST_SUITE_P(Golden, Encoder, ::testing::ValuesIn(test::golden_names(false)),
                          [](const auto& info) { return info.param; });
 
-/// A golden's folder with another config.
-class Variant {
- public:
-  Variant(const char* name, const nlohmann::json& changes) {
-    const std::filesystem::path folder = test::goldens() / name;
-    nlohmann::json config = nlohmann::json::parse(test::read_text(folder / "config.json"));
-    for (const auto& [key, value] : changes.items()) {
-      config[key] = value;
-      if (value == "absent") config.erase(key);
-    }
-    test::write_text(place_ / "config.json", config.dump());
-    std::filesystem::copy_file(folder / "model.safetensors", place_ / "model.safetensors");
-  }
-  std::filesystem::path path() const { return place_.path(); }
-  std::string refusal() const {
-    try {
-      read_model_config(path());
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "";
-  }
-
- private:
-  test::TempFolder place_;
-};
+using test::Variant;
 
 TEST(Classifiers, ADecoderReadsTheLastPositionThatIsNoPadding) {
   const Variant padded("llama_classifier", {{"pad_token_id", 5}});
@@ -197,7 +191,8 @@ TEST(Classifiers, NumbersAndSetsAreNotTrained) {
 
 TEST(Windows, OfTheQwenMoesAreThoseOfTheReference) {
   // Qwen2MoeConfig: every other layer before max_window_layers; Qwen3MoeConfig: all layers, or none.
-  const Variant two("qwen2_moe", {{"layer_types", "absent"}}), three("qwen3_moe", {{"use_sliding_window", false}});
+  const Variant two("qwen2_moe", {{"layer_types", "absent"}}),
+      three("qwen3_moe", {{"use_sliding_window", false}});
   const ModelConfig c = read_model_config(two.path());
   EXPECT_EQ(c.window_of(0), 8);
   EXPECT_EQ(c.window_of(1), 0);
@@ -229,29 +224,37 @@ TEST(Longrope, OfPhi3IsReadAsTheReferenceDoes) {
 
 TEST(Config, WhatCannotBeRunRightIsRefused) {
   using nlohmann::json;
-  const auto refusal = [](const char* model, const json& changes) { return Variant(model, changes).refusal(); };
+  const auto refusal = [](const char* model, const json& changes) {
+    return Variant(model, changes).refusal();
+  };
   const auto scaling = [](json factors) {
     return json{{"rope_type", "longrope"}, {"short_factor", factors}, {"long_factor", {1, 1, 1}}};
   };
-  EXPECT_NE(refusal("bert", {{"architectures", {"BertForTokenClassification"}}}).find("not supported"), std::string::npos);
+  EXPECT_NE(refusal("bert", {{"architectures", {"BertForTokenClassification"}}}).find("not supported"),
+            std::string::npos);
   EXPECT_NE(refusal("bert", {{"architectures", {"RobertaModel"}}}).find("not supported"), std::string::npos);
   EXPECT_NE(refusal("llama_gqa", {{"architectures", {"LlamaForTokenClassification"}}}).find("not supported"),
             std::string::npos);
   EXPECT_EQ(refusal("llama_gqa", {{"architectures", json::array()}}), "");
-  EXPECT_NE(refusal("bert_classifier", {{"id2label", {{"0", "a"}, {"1", "a"}}}}).find("another label"), std::string::npos);
+  EXPECT_NE(refusal("bert_classifier", {{"id2label", {{"0", "a"}, {"1", "a"}}}}).find("another label"),
+            std::string::npos);
   EXPECT_EQ(refusal("bert_classifier", {{"id2label", {{"0", 0}, {"1", 1}, {"2", 2}}}}), "");
-  EXPECT_NE(refusal("bert_classifier", {{"classifier_dropout", 7}}).find("classifier_dropout"), std::string::npos);
+  EXPECT_NE(refusal("bert_classifier", {{"classifier_dropout", 7}}).find("classifier_dropout"),
+            std::string::npos);
   EXPECT_NE(refusal("bert_classifier", {{"problem_type", "ranking"}}).find("ranking"), std::string::npos);
   EXPECT_NE(refusal("bert", {{"is_decoder", true}}).find("is_decoder"), std::string::npos);
-  for (const json& factors : {json{1, 1}, json{1, 1, 1e-44}, json{1, 1, "x"}, json{1, 1, -1}, json(1), json()}) {
+  for (const json& factors :
+       {json{1, 1}, json{1, 1, 1e-44}, json{1, 1, "x"}, json{1, 1, -1}, json(1), json()}) {
     const std::string message = refusal("phi3_longrope", {{"rope_parameters", scaling(factors)}});
     EXPECT_NE(message.find("config.json"), std::string::npos) << factors;
   }
-  EXPECT_NE(refusal("phi3_longrope", {{"original_max_position_embeddings", 1}}).find("2 to 2^24"), std::string::npos);
+  EXPECT_NE(refusal("phi3_longrope", {{"original_max_position_embeddings", 1}}).find("2 to 2^24"),
+            std::string::npos);
   EXPECT_NE(refusal("phi3", {{"rope_parameters", {{"rope_type", "linear"}, {"factor", 2}}}}).find("linear"),
             std::string::npos);
-  EXPECT_NE(refusal("mixtral", {{"num_local_experts", 4096}, {"num_hidden_layers", 4096}}).find("in all layers"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal("mixtral", {{"num_local_experts", 4096}, {"num_hidden_layers", 4096}}).find("in all layers"),
+      std::string::npos);
   EXPECT_NE(refusal("mixtral", {{"num_experts_per_tok", 4}}).find("num_experts_per_tok"), std::string::npos);
 }
 
@@ -284,6 +287,25 @@ TEST(BertFiles, OldSpellingsAndSpareTensorsAreRead) {
     ASSERT_NE(old, nullptr) << p.name;
     EXPECT_EQ(0, std::memcmp(old->value.data, p.value.data, p.value.bytes())) << p.name;
   }
+}
+
+/// transformers 4 writes one of an untied head's two names for its bias.
+TEST(BertFiles, AnUntiedHeadsBiasStandsUnderEitherName) {
+  const std::filesystem::path folder = test::goldens() / "bert_masked_untied";
+  const SafetensorsFile file(folder / "model.safetensors");
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, tensor] : file.tensors()) {
+    if (name == "cls.predictions.bias") continue;
+    const bool bias = name == "cls.predictions.decoder.bias";
+    tensors.push_back({bias ? "cls.predictions.bias" : name, tensor, DType::f32});
+  }
+  test::TempFolder place;
+  write_file(place / "config.json", read_file(folder / "config.json"));
+  write_safetensors(place / "model.safetensors", tensors, {});
+  const Transformer now = load_transformer(folder), then = load_transformer(place.path());
+  const Tensor a = now.params().values(), b = then.params().values();
+  ASSERT_EQ(a.size(), b.size());
+  EXPECT_EQ(0, std::memcmp(a.data, b.data, a.bytes()));
 }
 
 }  // namespace

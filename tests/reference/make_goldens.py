@@ -83,6 +83,11 @@ MODELS = {
     "qwen3_moe": ("Qwen3Moe", GQA | dict(head_dim=8, num_experts=4, num_experts_per_tok=3, moe_intermediate_size=8,
                                          norm_topk_prob=True, mlp_only_layers=[0], use_sliding_window=True,
                                          sliding_window=8)),
+    # As llama.cpp knows them: experts in every layer, no windows.
+    "qwen2_moe_plain": ("Qwen2Moe", GQA | dict(num_experts=3, num_experts_per_tok=2, moe_intermediate_size=8,
+                                               shared_expert_intermediate_size=12)),
+    "qwen3_moe_plain": ("Qwen3Moe", GQA | dict(head_dim=8, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=8,
+                                               norm_topk_prob=True)),
     "bert": ("Bert", BERT, "Model"),
     "bert_masked": ("Bert", BERT, "ForMaskedLM"),
     "bert_masked_untied": ("Bert", BERT | dict(tie_word_embeddings=False, hidden_act="relu"), "ForMaskedLM"),

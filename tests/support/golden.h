@@ -5,9 +5,11 @@
 
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "llmtool/core/error.h"
 #include "llmtool/io/safetensors.h"
 #include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
@@ -62,6 +64,52 @@ inline std::vector<float> as_in_memory(const Param& p, const std::vector<float>&
   }
   return values;
 }
+
+/// What it throws, "" where it throws nothing.
+template <class Exception, class Call>
+std::string refusal_of(Call&& call) {
+  try {
+    call();
+  } catch (const Exception& e) {
+    return e.what();
+  }
+  return "";
+}
+
+/// All that `again` has, bit for bit; but for Gemma's norms, to which 1 is added on the way.
+inline void expect_equal_parameters(Transformer& model, Transformer& again) {
+  const bool shifted = model.config().model_type.starts_with("gemma");
+  for (const Param& p : again.params().list()) {
+    const Param* const before = model.params().find(p.name);
+    ASSERT_NE(before, nullptr) << p.name;
+    ASSERT_EQ(p.value.shape, before->value.shape) << p.name;
+    std::vector<float> expected(static_cast<size_t>(p.value.size()));
+    std::memcpy(expected.data(), before->value.data, before->value.bytes());
+    EXPECT_LE(difference(p.value.f32(), expected), shifted && p.value.shape.rank == 1 ? 1e-6 : 0) << p.name;
+  }
+}
+
+/// A golden's folder with another config.
+class Variant {
+ public:
+  Variant(const char* name, const nlohmann::json& changes) {
+    const std::filesystem::path folder = goldens() / name;
+    nlohmann::json config = nlohmann::json::parse(read_text(folder / "config.json"));
+    for (const auto& [key, value] : changes.items()) {
+      config[key] = value;
+      if (value == "absent") config.erase(key);
+    }
+    write_text(place_ / "config.json", config.dump());
+    std::filesystem::copy_file(folder / "model.safetensors", place_ / "model.safetensors");
+  }
+  std::filesystem::path path() const { return place_.path(); }
+  std::string refusal() const {
+    return refusal_of<Error>([&] { read_model_config(path()); });
+  }
+
+ private:
+  TempFolder place_;
+};
 
 class Golden : public ::testing::TestWithParam<std::string> {
  protected:

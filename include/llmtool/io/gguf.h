@@ -125,8 +125,8 @@ class GgufWriter {
 
   GgufWriter(const std::filesystem::path& path, const std::vector<GgufEntry>& metadata,
              std::vector<GgufTensor> tensors);
-  /// The next tensor: of its announced shape, and of its announced type or, where `convert` is given, f32.
-  /// Converts a piece at a time.
+  /// The next tensor, whole or one entry of its first dimension after the other: of its announced type or,
+  /// where `convert` is given, f32. Converts a piece at a time.
   void write(const Tensor& tensor, Convert convert = nullptr);
   void commit();  // throws Error unless every tensor has been written
 
@@ -136,6 +136,7 @@ class GgufWriter {
   AtomicFile file_;
   std::vector<GgufTensor> tensors_;
   size_t next_ = 0;
+  int64_t slices_ = 0;  // of the next tensor that are written
 };
 
 }  // namespace llmtool

@@ -23,7 +23,8 @@ void convert_to_folder(const ModelSource& source, const std::filesystem::path& f
 
 /// Writes a GGUF file as llama.cpp reads it; dtype f32, f16, bf16, q8_0 or q4_0 (of matrices; vectors stay
 /// f32, rows that are no whole blocks become f16, and with q4_0 the embedding and the head q8_0).
-/// `vocabulary` is added to the metadata. Throws UsageError on a model that llama.cpp would run otherwise.
+/// `vocabulary` is added to the metadata; a pooler is left out. Throws UsageError on a model that llama.cpp
+/// would run otherwise.
 void convert_to_gguf(const ModelSource& source, const std::filesystem::path& file, DType dtype,
                      const std::vector<GgufEntry>& vocabulary, const ConvertProgress& progress);
 

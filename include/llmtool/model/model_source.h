@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "llmtool/core/tensor.h"
+#include "llmtool/model/embedding.h"
 #include "llmtool/model/model_config.h"
 #include "llmtool/nn/param_store.h"
 
@@ -14,7 +15,7 @@ namespace llmtool {
 
 /// A parameter as a file holds it.
 struct StoredParam {
-  std::string name;                // in the file
+  std::string name;                // in the file, of the tensor that it is or is an entry of
   Tensor tensor;                   // empty: not there
   bool transpose = false;          // stored as (cols, rows)
   std::vector<int64_t> rows = {};  // row r is row rows[r] in the file; empty: the same
@@ -35,6 +36,8 @@ class ModelSource {
   virtual StoredParam find(const Param& p) const = 0;
   /// Throws Error where the files hold a tensor that none of the parameters is.
   virtual void check_all_used(const ParamStore& params) const = 0;
+  /// What the files say of how a text becomes one vector. Throws Error where this program does otherwise.
+  virtual EmbeddingSettings embedding() const { return {}; }
 
   /// The values of p, in its own order, as f32; the pages read no longer count as resident. Throws Error
   /// naming file, tensor, what was expected and what was found.

@@ -9,6 +9,7 @@
 
 #include "llmtool/core/exec.h"
 #include "llmtool/core/tensor.h"
+#include "llmtool/model/embedding.h"
 #include "llmtool/model/model_config.h"
 #include "llmtool/nn/param_store.h"
 
@@ -40,14 +41,6 @@ struct Batch {
 
   /// Sequences of one length. Throws Error where the ids cannot be divided so.
   static Batch of(std::span<const int32_t> ids, int64_t sequences);
-};
-
-/// What stands for a whole sequence.
-enum class Pooling {
-  first,  // its first position (BERT's [CLS])
-  last,   // its last position
-  mean,   // the mean of all positions
-  pooler  // the first behind BERT's pooler, a dense layer with tanh
 };
 
 struct LossOptions {

@@ -259,6 +259,29 @@ TEST(GgufWriter, RefusesWhatCannotBeRead) {
               "t: expected (4) of f16, found (4) of f32");
 }
 
+TEST(GgufWriter, TakesATensorInSlices) {
+  test::TempFolder folder;
+  std::vector<float> values(3 * 4 * 32);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 23);
+  const std::vector<GgufTensor> tensors = {{"a", {3, 4, 32}, DType::q8_0}, {"b", {3}, DType::f32}};
+  for (const bool slices : {false, true}) {
+    GgufWriter writer(folder / (slices ? "slices.gguf" : "whole.gguf"), {}, tensors);
+    for (int64_t i = 0; slices && i < 3; ++i) {
+      writer.write(Tensor(values.data() + i * 128, {4, 32}), from_f32);
+      if (i == 2) continue;
+      EXPECT_SAYS(message_of([&] {
+                    writer.write(Tensor(values.data(), {3, 4, 32}), from_f32);
+                  }),
+                  "a: expected (3, 4, 32) of f32");
+      EXPECT_SAYS(message_of([&] { writer.commit(); }), "expected 2 tensors, given 0");
+    }
+    if (!slices) writer.write(Tensor(values.data(), {3, 4, 32}), from_f32);
+    writer.write(Tensor(values.data(), {3}), from_f32);
+    writer.commit();
+  }
+  EXPECT_EQ(test::read_text(folder / "slices.gguf"), test::read_text(folder / "whole.gguf"));
+}
+
 TEST(GgufWriter, LeavesNothingBehindUnlessCommitted) {
   test::TempFolder folder;
   test::write_text(folder / "x.gguf", "before");
