@@ -25,12 +25,20 @@ BpeModel::BpeModel(Vocabulary pieces, const std::vector<BpeRule>& rules, BpeOpti
     : pieces_(std::move(pieces)),
       options_(std::move(options)),
       bytes_(bytes),
+      tiles_(options_.continuing_prefix.empty() && options_.end_suffix.empty()),
+      in_rules_(static_cast<size_t>(pieces_.size())),
       whole_(new std::atomic<uint8_t>[static_cast<size_t>(pieces_.size())]()) {
   for (int b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
     char name[8];
     std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(b));
     byte_ids_[b] = bytes ? pieces_.find({&byte, 1}) : options_.byte_fallback ? pieces_.find(name) : -1;
+  }
+  for (const BpeRule& rule : rules) {
+    for (const TokenId id : {rule.left, rule.right}) {
+      const bool stands_for_bytes = !bytes && std::find(byte_ids_, byte_ids_ + 256, id) != byte_ids_ + 256;
+      tiles_ = tiles_ && id != options_.unknown && !stands_for_bytes;
+    }
   }
   size_t slots = 16;
   while (slots < 2 * rules.size()) slots *= 2;
@@ -40,6 +48,7 @@ BpeModel::BpeModel(Vocabulary pieces, const std::vector<BpeRule>& rules, BpeOpti
     size_t slot = hash_of(key) & (slots - 1);
     while (pairs_[slot].whole >= 0 && pairs_[slot].key != key) slot = (slot + 1) & (slots - 1);
     pairs_[slot] = {key, rule.rank, rule.whole};
+    in_rules_[static_cast<size_t>(rule.left)] = in_rules_[static_cast<size_t>(rule.right)] = true;
   }
 }
 
@@ -184,23 +193,109 @@ void BpeModel::merge(std::vector<TokenId>& symbols) const {
   }
 }
 
+bool BpeModel::is_whole(TokenId piece) const {
+  std::atomic<uint8_t>& state = whole_[static_cast<size_t>(piece)];
+  uint8_t known = state.load(std::memory_order_relaxed);
+  if (known == 0) {
+    std::vector<TokenId> symbols;
+    symbols_of(pieces_.token(piece), symbols);
+    merge(symbols);
+    known = symbols.size() == 1 && symbols[0] == piece ? 1 : 2;
+    state.store(known, std::memory_order_relaxed);
+  }
+  return known == 1;
+}
+
+/// Whether merging `left` and `right` behind one another gives just these two.
+bool BpeModel::stay_apart(TokenId left, TokenId right) const {
+  thread_local std::vector<TokenId> symbols;
+  symbols.clear();
+  symbols_of(pieces_.token(left), symbols);
+  symbols_of(pieces_.token(right), symbols);
+  merge(symbols);
+  return symbols.size() == 2 && symbols[0] == left && symbols[1] == right;
+}
+
+/// The ids of a long text in time that grows with its length alone. Pieces of which each is what merging
+/// makes of it, and each two neighbours stay apart, are what merging makes of the whole: the first merge
+/// across a boundary would happen for these two alone, too, as until then nothing has reached them. So there
+/// is one such sequence, and one for each beginning of the text; a place from which none goes on is never
+/// needed again.
+bool BpeModel::tile(std::string_view part, std::vector<TokenId>& ids) const {
+  std::call_once(trie_made_, [&] { trie_ = PrefixTrie(pieces_); });
+  std::vector<bool> dead(part.size() + 1);
+  std::vector<TokenId> chosen;
+  std::vector<PrefixTrie::Match> matches;
+  size_t at = 0, limit = SIZE_MAX;  // a piece here is shorter than limit
+  while (at < part.size()) {
+    trie_.find(part.substr(at), matches);
+    TokenId next = -1;
+    for (auto m = matches.rbegin(); m != matches.rend() && next < 0; ++m) {
+      if (m->length >= limit || dead[at + m->length] || !is_whole(m->id)) continue;
+      if (chosen.empty() || stay_apart(chosen.back(), m->id)) next = m->id;
+    }
+    if (next >= 0) {
+      chosen.push_back(next);
+      at += pieces_.token(next).size();
+      limit = SIZE_MAX;
+    } else {
+      if (chosen.empty()) return false;
+      dead[at] = true;
+      limit = pieces_.token(chosen.back()).size();
+      at -= limit;
+      chosen.pop_back();
+    }
+  }
+  ids.insert(ids.end(), chosen.begin(), chosen.end());
+  return true;
+}
+
+void BpeModel::encode_long(std::string_view word, std::vector<TokenId>& ids) const {
+  std::vector<TokenId> symbols;
+  const auto merged = [&](std::string_view part) {
+    if (part.empty() || tile(part, ids)) return;
+    symbols.clear();
+    symbols_of(part, symbols);
+    merge(symbols);
+    ids.insert(ids.end(), symbols.begin(), symbols.end());
+  };
+  // Characters that have no piece, or whose piece takes part in no rule, stand by themselves.
+  size_t done = 0;
+  for (size_t at = 0; at < word.size();) {
+    const size_t from = at;
+    at += bytes_ ? 1 : static_cast<size_t>(std::max(1, utf8_length(word.substr(at))));
+    const TokenId id =
+        bytes_ ? byte_ids_[static_cast<uint8_t>(word[from])] : pieces_.find(word.substr(from, at - from));
+    if (id >= 0 && in_rules_[static_cast<size_t>(id)]) continue;
+    merged(word.substr(done, from - done));
+    size_t end = at;
+    while (id < 0 && end < word.size()) {
+      // Unknown ones in a row may be one.
+      const size_t next =
+          end + (bytes_ ? 1 : static_cast<size_t>(std::max(1, utf8_length(word.substr(end)))));
+      const bool known = bytes_ ? byte_ids_[static_cast<uint8_t>(word[end])] >= 0
+                                : pieces_.find(word.substr(end, next - end)) >= 0;
+      if (known) break;
+      end = next;
+    }
+    symbols_of(word.substr(from, end - from), ids);
+    done = at = end;
+  }
+  merged(word.substr(done));
+}
+
 void BpeModel::encode(std::string_view word, std::vector<TokenId>& ids) const {
   const TokenId known = pieces_.find(word);
-  std::atomic<uint8_t>* const state = known >= 0 ? &whole_[static_cast<size_t>(known)] : nullptr;
-  if (known >= 0 && (options_.ignore_merges || state->load(std::memory_order_relaxed) == 1)) {
+  if (known >= 0 && (options_.ignore_merges || is_whole(known))) {
     ids.push_back(known);
     return;
   }
+  if (tiles_ && word.size() > kShort) return encode_long(word, ids);
   thread_local std::vector<TokenId> symbols;
   symbols.clear();
   symbols_of(word, symbols);
   merge(symbols);
-  if (state) {
-    const bool itself = symbols.size() == 1 && symbols[0] == known;
-    state->store(itself ? 1 : 2, std::memory_order_relaxed);
-  }
   ids.insert(ids.end(), symbols.begin(), symbols.end());
-  if (symbols.capacity() > (1 << 20)) std::vector<TokenId>().swap(symbols);
 }
 
 std::vector<BpeRule> rules_of_ranks(const Vocabulary& pieces) {

@@ -4,10 +4,12 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "text/prefix_trie.h"
 #include "text/subword_model.h"
 
 namespace llmtool {
@@ -46,14 +48,22 @@ class BpeModel : public SubwordModel {
   void merge(std::vector<TokenId>& symbols) const;
   void merge_short(std::vector<TokenId>& symbols) const;
   void merge_long(std::vector<TokenId>& symbols) const;
+  bool is_whole(TokenId piece) const;
+  bool stay_apart(TokenId left, TokenId right) const;
+  bool tile(std::string_view part, std::vector<TokenId>& ids) const;
+  void encode_long(std::string_view word, std::vector<TokenId>& ids) const;
 
   Vocabulary pieces_;
   BpeOptions options_;
   bool bytes_;
-  TokenId byte_ids_[256];    // of single bytes, or of the pieces that stand for them; -1: none
-  std::vector<Pair> pairs_;  // a hash table; whole -1: empty
+  TokenId byte_ids_[256];       // of single bytes, or of the pieces that stand for them; -1: none
+  std::vector<Pair> pairs_;     // a hash table; whole -1: empty
+  bool tiles_;                  // long words can be tiled
+  std::vector<bool> in_rules_;  // whether a piece takes part in a rule
   /// Whether merging gives a piece itself: 0 not known yet, 1 yes, 2 no.
   mutable std::unique_ptr<std::atomic<uint8_t>[]> whole_;
+  mutable std::once_flag trie_made_;
+  mutable PrefixTrie trie_;
 };
 
 /// Rules that give the pieces in the order of their ids, as tiktoken joins bytes.

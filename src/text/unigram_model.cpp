@@ -12,7 +12,8 @@ UnigramModel::UnigramModel(Vocabulary pieces, std::vector<double> scores, TokenI
     : pieces_(std::move(pieces)),
       scores_(std::move(scores)),
       unknown_(unknown),
-      byte_fallback_(byte_fallback) {
+      byte_fallback_(byte_fallback),
+      trie_(pieces_) {
   double worst = 0;
   for (size_t i = 0; i < scores_.size(); ++i) worst = i == 0 ? scores_[i] : std::min(worst, scores_[i]);
   unknown_score_ = worst - 10;
@@ -21,40 +22,6 @@ UnigramModel::UnigramModel(Vocabulary pieces, std::vector<double> scores, TokenI
     std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(b));
     byte_ids_[b] = byte_fallback_ ? pieces_.find(name) : -1;
   }
-  // A trie, breadth first: the pieces in order, and each node's edges one behind the other.
-  std::vector<std::pair<std::string_view, TokenId>> sorted;
-  for (TokenId id = 0; id < pieces_.size(); ++id) {
-    if (pieces_.has(id) && !pieces_.token(id).empty()) sorted.emplace_back(pieces_.token(id), id);
-  }
-  std::sort(sorted.begin(), sorted.end());
-  struct Range {
-    uint32_t node;
-    size_t begin, end, depth;
-  };
-  std::vector<Range> open = {{0, 0, sorted.size(), 0}};
-  nodes_.emplace_back();
-  for (size_t next = 0; next < open.size(); ++next) {
-    const Range range = open[next];
-    size_t at = range.begin;
-    if (at < range.end && sorted[at].first.size() == range.depth) nodes_[range.node].id = sorted[at++].second;
-    nodes_[range.node].child = static_cast<uint32_t>(edges_.size());
-    while (at < range.end) {
-      const char byte = sorted[at].first[range.depth];
-      const size_t begin = at;
-      while (at < range.end && sorted[at].first[range.depth] == byte) ++at;
-      edges_.push_back({static_cast<uint8_t>(byte), static_cast<uint32_t>(nodes_.size())});
-      ++nodes_[range.node].children;
-      open.push_back({static_cast<uint32_t>(nodes_.size()), begin, at, range.depth + 1});
-      nodes_.emplace_back();
-    }
-  }
-}
-
-uint32_t UnigramModel::step(uint32_t node, uint8_t byte) const {
-  const Node& n = nodes_[node];
-  const auto begin = edges_.begin() + n.child, end = begin + n.children;
-  const auto it = std::lower_bound(begin, end, byte, [](const Edge& e, uint8_t b) { return e.byte < b; });
-  return it != end && it->byte == byte ? it->node : 0;
 }
 
 void UnigramModel::add_unknown(std::string_view text, std::vector<TokenId>& ids) const {
@@ -74,20 +41,17 @@ void UnigramModel::encode(std::string_view word, std::vector<TokenId>& ids) cons
   };
   thread_local std::vector<Best> best;  // of the ways to each byte
   best.assign(word.size() + 1, {});
+  std::vector<PrefixTrie::Match> pieces;
   const auto reach = [&](size_t from, size_t to, double score, TokenId id) {
     if (best[to].from == SIZE_MAX || score > best[to].score) best[to] = {score, from, id};
   };
   for (size_t from = 0; from < word.size();) {
     const size_t character = static_cast<size_t>(std::max(1, utf8_length(word.substr(from))));
     bool single = false;
-    uint32_t node = 0;
-    for (size_t at = from; at < word.size(); ++at) {
-      node = step(node, static_cast<uint8_t>(word[at]));
-      if (node == 0) break;
-      const TokenId id = nodes_[node].id;
-      if (id < 0) continue;
-      reach(from, at + 1, scores_[static_cast<size_t>(id)] + best[from].score, id);
-      single = single || at + 1 - from == character;
+    trie_.find(word.substr(from), pieces);
+    for (const auto& [length, id] : pieces) {
+      reach(from, from + length, scores_[static_cast<size_t>(id)] + best[from].score, id);
+      single = single || length == character;
     }
     if (!single) {
       if (unknown_ < 0)

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "text/prefix_trie.h"
 #include "text/subword_model.h"
 
 namespace llmtool {
@@ -16,16 +17,6 @@ class UnigramModel : public SubwordModel {
   void encode(std::string_view word, std::vector<TokenId>& ids) const override;
 
  private:
-  struct Node {
-    TokenId id = -1;     // of the piece that ends here
-    uint32_t child = 0;  // first of its edges
-    uint16_t children = 0;
-  };
-  struct Edge {
-    uint8_t byte;
-    uint32_t node;
-  };
-  uint32_t step(uint32_t node, uint8_t byte) const;  // 0: nowhere
   void add_unknown(std::string_view text, std::vector<TokenId>& ids) const;
 
   Vocabulary pieces_;
@@ -34,8 +25,7 @@ class UnigramModel : public SubwordModel {
   bool byte_fallback_;
   double unknown_score_ = 0;
   TokenId byte_ids_[256];
-  std::vector<Node> nodes_;  // of a trie; the first is the root
-  std::vector<Edge> edges_;
+  PrefixTrie trie_;
 };
 
 }  // namespace llmtool
