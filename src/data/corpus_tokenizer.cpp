@@ -42,7 +42,10 @@ class PulledCorpus {
 
   void read(const CorpusOptions& options) {
     try {
-      counts_ = read_corpus(options, [&](CorpusPiece&& piece) { push(std::move(piece.text)); });
+      counts_ = read_corpus(options, [&](CorpusPiece&& piece) {
+        push(std::move(piece.text));
+        if (piece.last) push("");
+      });
     } catch (const Abandoned&) {
     } catch (...) {
       failure_ = std::current_exception();
