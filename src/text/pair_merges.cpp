@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <unordered_map>
-#include <unordered_set>
 
 namespace llmtool {
 
@@ -85,7 +84,6 @@ class Merger {
       for (const uint32_t w : best.words) merge(w, left, right, whole);
       queue_found();
     }
-    keep_last_of_each();
   }
 
  private:
@@ -93,7 +91,9 @@ class Merger {
     size_t begin, length;  // in symbols_
     int64_t count;
   };
-  /// A pair with the words where one round found it: the same pair may be queued more than once.
+  /// A pair with the words that have it. One round finds them all, the one that makes the later of its two
+  /// tokens, as what a stretch of text is merged to, before a merge reaches across its ends, depends on it
+  /// alone.
   struct Candidate {
     int64_t count;
     uint64_t key;
@@ -166,14 +166,6 @@ class Merger {
     Candidate best = std::move(queue_.back());
     queue_.pop_back();
     return best;
-  }
-
-  void keep_last_of_each() {
-    auto& merges = vocabulary_.merges;
-    std::unordered_set<uint64_t> seen;
-    std::reverse(merges.begin(), merges.end());
-    std::erase_if(merges, [&](const auto& m) { return !seen.insert(key_of(m.first, m.second)).second; });
-    std::reverse(merges.begin(), merges.end());
   }
 
   BpeVocabulary& vocabulary_;

@@ -21,11 +21,10 @@ struct BpeVocabulary {
 /// the most frequent pair of neighbours in the words, of equally frequent ones the one with the smaller ids,
 /// again and again, until there are vocab_size tokens or no pair is left that stands min_frequency times.
 ///
-/// The merges are those that Hugging Face's tokenizers learns, so its way of counting is kept where it is not
-/// the plain one. Only the neighbours of a merged pair are counted down, never the pair itself: of "aaaa" a
-/// count of 2 for "a a" stays behind when it has become "aa aa". A token that is spelt like one before is
-/// that one, and pairs with it can come up again for the words where they are new, as merges that are listed
-/// where they were last learnt. (Its counts are of 32 bits and overflow on very large corpora; these do not.)
+/// The merges are those that Hugging Face's tokenizers learns. So a run counts with every place, "aaaa" with
+/// three of "a a", though it takes two merges; and a merge that spells a token that is there already (a user
+/// symbol) gives that one. (The library's counts are of 32 bits and overflow on very large corpora; these do
+/// not.)
 void learn_merges(const WordCounts& words, size_t vocab_size, int64_t min_frequency,
                   BpeVocabulary& vocabulary);
 
