@@ -42,7 +42,10 @@ class PulledCorpus {
 
   void read(const CorpusOptions& options) {
     try {
-      counts_ = read_corpus(options, [&](CorpusPiece&& piece) { push(std::move(piece.text)); });
+      counts_ = read_corpus(options, [&](CorpusPiece&& piece) {
+        push(std::move(piece.text));
+        if (piece.last) push("");
+      });
     } catch (const Abandoned&) {
     } catch (...) {
       failure_ = std::current_exception();
@@ -72,7 +75,9 @@ class PulledCorpus {
 
 TokenizerTrainingResult train_tokenizer_on(const TokenizerTraining& training, const CorpusOptions& corpus,
                                            CorpusCounts& counts) {
-  PulledCorpus pulled(corpus);
+  CorpusOptions options = corpus;
+  options.words_only = training.model_type == "byte-bpe";  // which has a piece for NUL, too
+  PulledCorpus pulled(options);
   std::string current;
   const TextSource source = [&](std::string_view& text) {
     if (!pulled.next(current)) return false;

@@ -208,12 +208,23 @@ bool BpeModel::is_whole(TokenId piece) const {
 
 /// Whether merging `left` and `right` behind one another gives just these two.
 bool BpeModel::stay_apart(TokenId left, TokenId right) const {
+  // The last answers of this thread, as texts repeat themselves.
+  struct Answer {
+    const BpeModel* model = nullptr;
+    uint64_t key = 0;
+    bool apart = false;
+  };
+  thread_local std::vector<Answer> answers(1 << 12);
+  const uint64_t key = key_of(left, right);
+  Answer& answer = answers[hash_of(key) & (answers.size() - 1)];
+  if (answer.model == this && answer.key == key) return answer.apart;
   thread_local std::vector<TokenId> symbols;
   symbols.clear();
   symbols_of(pieces_.token(left), symbols);
   symbols_of(pieces_.token(right), symbols);
   merge(symbols);
-  return symbols.size() == 2 && symbols[0] == left && symbols[1] == right;
+  answer = {this, key, symbols.size() == 2 && symbols[0] == left && symbols[1] == right};
+  return answer.apart;
 }
 
 /// The ids of a long text in time that grows with its length alone. Pieces of which each is what merging

@@ -1,6 +1,14 @@
 #include "text/regex_syntax.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <unicode/uniset.h>
+#include <unicode/unistr.h>
+
 #include <algorithm>
+#include <cstdio>
+#include <map>
+#include <mutex>
 #include <vector>
 
 #include "llmtool/core/error.h"
@@ -24,6 +32,31 @@ bool is_punctuation(char c) {
          !(c >= 'a' && c <= 'z');
 }
 bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+
+/// The characters of a general category ("L", "Nd") that ICU knows and PCRE2, whose Unicode may be older,
+/// does not, as parts of a class.
+std::string newer_characters(const std::string& category) {
+  if (category.size() > 2) return "";
+  static std::mutex mutex;
+  static std::map<std::string, std::string> known;
+  const std::lock_guard lock(mutex);
+  const auto [entry, fresh] = known.try_emplace(category);
+  if (!fresh) return entry->second;
+  char version[24] = {};
+  pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version);
+  UErrorCode code = U_ZERO_ERROR;
+  const std::string pattern =
+      cat("[[:gc=", category, ":]-[:age=", std::string_view(version).substr(0, 4), ":]]");
+  const icu::UnicodeSet set(icu::UnicodeString::fromUTF8(pattern), code);
+  if (U_FAILURE(code)) return "";  // no such category: PCRE2 will say so
+  for (int32_t i = 0; i < set.getRangeCount(); ++i) {
+    char range[40];
+    std::snprintf(range, sizeof range, "\\x{%X}-\\x{%X}", static_cast<unsigned>(set.getRangeStart(i)),
+                  static_cast<unsigned>(set.getRangeEnd(i)));
+    entry->second += range;
+  }
+  return entry->second;
+}
 
 class Translator {
  public:
@@ -180,7 +213,7 @@ class Translator {
         return word_boundary(c == 'B');
       case 'p':
       case 'P':
-        return property(c);
+        return property(c, in_class);
       case 'x':
       case 'u':
         return code_point(c);
@@ -215,11 +248,17 @@ class Translator {
     out_ += negated ? cat("(?:", before, after, "|", no_before, no_after, ")")
                     : cat("(?:", before, no_after, "|", no_before, after, ")");
   }
-  void property(char c) {
+  void property(char c, bool in_class) {
     const size_t end = in_.find('}', at_);
     if (peek(0) != '{' || end == std::string_view::npos) refuse("a property without its name");
-    out_ += cat("\\", c, in_.substr(at_, end + 1 - at_));
+    const std::string text(in_.substr(at_, end + 1 - at_)),
+        newer = newer_characters(text.substr(1, text.size() - 2));
     at_ = end + 1;
+    if (newer.empty() || (in_class && c == 'P')) {
+      out_ += cat("\\", c, text);
+    } else {
+      put_class(cat("\\p", text, newer), c == 'P', in_class);
+    }
   }
   void code_point(char kind) {
     std::string digits;

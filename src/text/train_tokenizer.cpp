@@ -6,6 +6,7 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/rng.h"
+#include "text/byte_bpe_trainer.h"
 #include "text/sentencepiece_model.h"
 #include "text/utf8.h"
 
@@ -134,6 +135,7 @@ void check(const TokenizerTraining& s) {
 }  // namespace
 
 TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSource& source) {
+  if (s.model_type == "byte-bpe") return train_byte_bpe(s, source);
   check(s);
   TokenizerTrainingResult result;
   const bool subwords = s.model_type == "unigram" || s.model_type == "bpe";
