@@ -21,13 +21,15 @@ struct TokenizeConfig {
   CorpusOptions corpus;
 
   void visit(ConfigVisitor& v) {
-    v.choice("model_type", training.model_type, {"unigram", "bpe", "word", "char"}, "algorithm");
+    v.choice("model_type", training.model_type, {"unigram", "bpe", "word", "char", "byte-bpe"}, "algorithm");
     v.integer("vocab_size", training.vocab_size, {0, 1 << 22}, "pieces; 0: every character (char only)");
     v.number("character_coverage", training.character_coverage, {0, 1},
              "share of characters that get a piece");
     v.boolean("byte_fallback", training.byte_fallback,
               "characters without a piece become bytes (unigram, bpe)");
     v.strings("user_symbols", training.user_symbols, "texts that always are one piece");
+    v.integer("min_frequency", training.min_frequency, {0},
+              "times that a pair must stand in the text to be merged (byte-bpe)");
     v.integer("max_lines", training.max_lines, {0}, "lines sampled from a larger corpus; 0: all");
     v.string("field", corpus.field, "field of the rows of .jsonl files");
     v.choice("input_format", corpus.format, {"auto", "text", "jsonl"}, "auto: by the file's name");
@@ -41,7 +43,7 @@ struct TokenizeFlags {
   std::vector<std::string> inputs;
   std::string model, output, against;
   std::optional<std::string> model_type, field, format;
-  std::optional<int64_t> vocab_size, max_lines;
+  std::optional<int64_t> vocab_size, min_frequency, max_lines;
   std::optional<double> coverage;
   std::optional<bool> byte_fallback, add_special, parse_special;
   std::vector<std::string> user_symbols;
@@ -56,6 +58,7 @@ struct TokenizeFlags {
     over(c.training.model_type, model_type);
     over(c.training.vocab_size, vocab_size);
     over(c.training.max_lines, max_lines);
+    over(c.training.min_frequency, min_frequency);
     over(c.training.character_coverage, coverage);
     over(c.training.byte_fallback, byte_fallback);
     if (!user_symbols.empty()) c.training.user_symbols = user_symbols;
@@ -77,16 +80,11 @@ int train(const TokenizeFlags& flags) {
   TokenizeConfig config = flags.config();
   if (flags.output.empty()) throw UsageError("--output: expected a folder for the tokenizer");
   if (config.corpus.inputs.empty()) throw UsageError("--input: expected files, folders or globs");
-  fs::create_directories(flags.output);
   CorpusCounts counts;
   const TokenizerTrainingResult result = train_tokenizer_on(config.training, config.corpus, counts);
   say_repairs(counts);
   if (result.split_lines) info(cat(result.split_lines, " lines longer than 4096 bytes were split"));
-  const fs::path model = fs::path(flags.output) / "tokenizer.model";
-  for (const char* stale : {"tokenizer.json", "tokenizer_config.json"})
-    fs::remove(fs::path(flags.output) / stale);
-  write_file(model, result.model);
-  load_tokenizer(model)->save(flags.output);
+  save_trained_tokenizer(config.training, result, flags.output);
   if (config.training.vocab_size && result.vocab_size != config.training.vocab_size) {
     warn(cat("vocabulary of ", result.vocab_size, " pieces: the text gives no ", config.training.vocab_size));
   }
@@ -158,17 +156,21 @@ void add_special_flags(CLI::App& app, TokenizeFlags& f) {
 }
 
 void add_train(CLI::App& parent, std::shared_ptr<TokenizeFlags> f) {
-  CLI::App& app = *parent.add_subcommand("train", "Train a SentencePiece tokenizer");
+  CLI::App& app =
+      *parent.add_subcommand("train", "Train a tokenizer of SentencePiece's kinds or of GPT-2's (byte-bpe)");
   app.add_option("--input", f->inputs,
                  "Files, folders, globs, or - for standard input: .txt, .jsonl, also .gz, .zst");
-  app.add_option("--output", f->output, "Folder for tokenizer.model and tokenizer.json");
-  app.add_option("--model-type", f->model_type, "unigram (default), bpe, word or char")
-      ->check(CLI::IsMember({"unigram", "bpe", "word", "char"}));
+  app.add_option("--output", f->output,
+                 "Folder for tokenizer.json, tokenizer_config.json and tokenizer.model (but byte-bpe)");
+  app.add_option("--model-type", f->model_type, "unigram (default), bpe, word, char or byte-bpe")
+      ->check(CLI::IsMember({"unigram", "bpe", "word", "char", "byte-bpe"}));
   app.add_option("--vocab-size", f->vocab_size, "Pieces (default: 8000); 0: every character (char only)");
   app.add_option("--character-coverage", f->coverage,
                  "Share of characters that get a piece (default: 0.9999)");
   app.add_option("--byte-fallback", f->byte_fallback,
                  "true (default): characters without a piece become bytes");
+  app.add_option("--min-frequency", f->min_frequency,
+                 "Times that a pair must stand in the text to be merged (byte-bpe; default: 0)");
   app.add_option("--user-symbol", f->user_symbols, "A text that always is one piece; may be repeated")
       ->allow_extra_args(false);
   app.add_option("--max-lines", f->max_lines,

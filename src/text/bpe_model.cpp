@@ -15,6 +15,10 @@ constexpr uint32_t kNever = UINT32_MAX;
 uint64_t key_of(TokenId left, TokenId right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
 }
+uint64_t next_serial() {
+  static std::atomic<uint64_t> last = 0;
+  return ++last;
+}
 size_t hash_of(uint64_t key) {
   key *= 0x9E3779B97F4A7C15U;
   return static_cast<size_t>(key ^ key >> 32);
@@ -22,7 +26,8 @@ size_t hash_of(uint64_t key) {
 }  // namespace
 
 BpeModel::BpeModel(Vocabulary pieces, const std::vector<BpeRule>& rules, BpeOptions options, bool bytes)
-    : pieces_(std::move(pieces)),
+    : serial_(next_serial()),
+      pieces_(std::move(pieces)),
       options_(std::move(options)),
       bytes_(bytes),
       tiles_(options_.continuing_prefix.empty() && options_.end_suffix.empty()),
@@ -210,20 +215,20 @@ bool BpeModel::is_whole(TokenId piece) const {
 bool BpeModel::stay_apart(TokenId left, TokenId right) const {
   // The last answers of this thread, as texts repeat themselves.
   struct Answer {
-    const BpeModel* model = nullptr;
+    uint64_t model = 0;
     uint64_t key = 0;
     bool apart = false;
   };
   thread_local std::vector<Answer> answers(1 << 12);
   const uint64_t key = key_of(left, right);
   Answer& answer = answers[hash_of(key) & (answers.size() - 1)];
-  if (answer.model == this && answer.key == key) return answer.apart;
+  if (answer.model == serial_ && answer.key == key) return answer.apart;
   thread_local std::vector<TokenId> symbols;
   symbols.clear();
   symbols_of(pieces_.token(left), symbols);
   symbols_of(pieces_.token(right), symbols);
   merge(symbols);
-  answer = {this, key, symbols.size() == 2 && symbols[0] == left && symbols[1] == right};
+  answer = {serial_, key, symbols.size() == 2 && symbols[0] == left && symbols[1] == right};
   return answer.apart;
 }
 

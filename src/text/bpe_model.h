@@ -53,6 +53,7 @@ class BpeModel : public SubwordModel {
   bool tile(std::string_view part, std::vector<TokenId>& ids) const;
   void encode_long(std::string_view word, std::vector<TokenId>& ids) const;
 
+  uint64_t serial_;  // no other model of this process has it
   Vocabulary pieces_;
   BpeOptions options_;
   bool bytes_;

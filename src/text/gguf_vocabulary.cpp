@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "llmtool/core/error.h"
+#include "text/pipeline_tokenizer.h"
 #include "text/pre_tokenizer_names.h"
 #include "text/sentencepiece_tokenizer.h"
 
@@ -119,29 +120,11 @@ std::string settings_of_gguf(const GgufMetadata& m) {
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-std::vector<GgufEntry> gguf_vocabulary(const Tokenizer& tokenizer) {
-  const auto* const known = dynamic_cast<const SentencePieceTokenizer*>(&tokenizer);
-  if (!known || known->model().algorithm != SentencePieceModel::Algorithm::bpe ||
-      known->model().has_character_map || known->model().treat_whitespace_as_suffix) {
-    return {};
-  }
-  const SentencePieceModel& model = known->model();
-  std::vector<std::string> tokens;
-  std::vector<float> scores;
-  std::vector<int32_t> types;
-  for (const auto& piece : model.pieces) {
-    tokens.push_back(piece.text);
-    scores.push_back(piece.score);
-    types.push_back(static_cast<int32_t>(piece.type));
-  }
-  std::vector<GgufEntry> entries = {
-      {kModel, std::string("llama")},
-      {"tokenizer.ggml.tokens", tokens},
-      {"tokenizer.ggml.scores", scores},
-      {"tokenizer.ggml.token_type", types},
-      {"tokenizer.ggml.add_bos_token", tokenizer.adds_bos()},
-      {"tokenizer.ggml.add_space_prefix", model.add_dummy_prefix},
-      {"tokenizer.ggml.remove_extra_whitespaces", model.remove_extra_whitespaces}};
+namespace {
+constexpr const char* kTokens = "tokenizer.ggml.tokens";
+constexpr const char* kTypes = "tokenizer.ggml.token_type";
+
+void add_ids(const Tokenizer& tokenizer, std::vector<GgufEntry>& entries) {
   const std::pair<const char*, TokenId> ids[] = {{"unknown_token_id", tokenizer.unk_id()},
                                                  {"bos_token_id", tokenizer.bos_id()},
                                                  {"eos_token_id", tokenizer.eos_id()},
@@ -152,7 +135,132 @@ std::vector<GgufEntry> gguf_vocabulary(const Tokenizer& tokenizer) {
   // A reader takes 1 for a BOS that is not named.
   if (tokenizer.bos_id() < 0)
     entries.push_back({"tokenizer.ggml.bos_token_id", static_cast<uint32_t>(kNone)});
+  if (!tokenizer.chat_template().empty())
+    entries.push_back({"tokenizer.chat_template", tokenizer.chat_template()});
+}
+
+std::vector<GgufEntry> of_sentencepiece(const SentencePieceTokenizer& tokenizer) {
+  const SentencePieceModel& model = tokenizer.model();
+  if (model.algorithm != SentencePieceModel::Algorithm::bpe || model.has_character_map ||
+      model.treat_whitespace_as_suffix) {
+    return {};
+  }
+  std::vector<std::string> tokens;
+  std::vector<float> scores;
+  std::vector<int32_t> types;
+  for (const auto& piece : model.pieces) {
+    tokens.push_back(piece.text);
+    scores.push_back(piece.score);
+    types.push_back(static_cast<int32_t>(piece.type));
+  }
+  std::vector<GgufEntry> entries = {
+      {kModel, std::string("llama")},
+      {kTokens, tokens},
+      {"tokenizer.ggml.scores", scores},
+      {kTypes, types},
+      {"tokenizer.ggml.add_bos_token", tokenizer.adds_bos()},
+      {"tokenizer.ggml.add_space_prefix", model.add_dummy_prefix},
+      {"tokenizer.ggml.remove_extra_whitespaces", model.remove_extra_whitespaces}};
+  add_ids(tokenizer, entries);
   return entries;
+}
+
+/// Tokens and their types; ids without a token get a name that no text has.
+void add_tokens(const PipelineTokenizer& tokenizer, std::vector<GgufEntry>& entries,
+                const std::function<std::string(const std::string&)>& spelled) {
+  const Pipeline& p = tokenizer.pipeline();
+  std::vector<std::string> tokens;
+  std::vector<int32_t> types;
+  for (TokenId id = 0; id < p.vocabulary.size(); ++id) {
+    const bool used = p.vocabulary.has(id);
+    tokens.push_back(used ? p.vocabulary.token(id) : cat("[PAD", id, "]"));
+    types.push_back(used ? 1 : 5);
+  }
+  for (const AddedToken& token : p.added) types[static_cast<size_t>(token.id)] = token.special ? 3 : 4;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (types[i] == 1) tokens[i] = spelled(tokens[i]);
+  }
+  entries.push_back({kTokens, tokens});
+  entries.push_back({kTypes, types});
+}
+
+/// The name under which llama.cpp knows how a tokenizer.json cuts texts into words; "" where it does not.
+std::string pre_tokenizer_name(const nlohmann::json& step) {
+  std::vector<std::string> expressions;
+  std::string kinds;
+  const std::function<void(const nlohmann::json&)> collect = [&](const nlohmann::json& s) {
+    const std::string type = s.value("type", "");
+    if (type == "Sequence") {
+      for (const nlohmann::json& part : s.at("pretokenizers")) collect(part);
+      return;
+    }
+    kinds += type + " ";
+    if (type == "ByteLevel" && s.value("add_prefix_space", true)) kinds += "with a space ";
+    if (type == "ByteLevel" && s.value("use_regex", true)) expressions.emplace_back(kGpt2Words);
+    if (type == "Split") {
+      const bool plain = s.value("behavior", "") == "Isolated" && !s.value("invert", false);
+      expressions.push_back(plain ? s.at("pattern").value("Regex", "") : "");
+    }
+  };
+  collect(step);
+  if (kinds == "Punctuation ByteLevel Digits Split ") return "falcon";
+  const bool known = kinds.ends_with("ByteLevel ") && kinds.find("with a space") == std::string::npos;
+  return known ? std::string(pre_tokenizer_named_by(expressions)) : "";
+}
+
+std::vector<GgufEntry> of_byte_level(const PipelineTokenizer& tokenizer, const nlohmann::json& document) {
+  const nlohmann::json& model = document.at("model");
+  const nlohmann::json normalizer = document.value("normalizer", nlohmann::json());
+  const std::string pre = pre_tokenizer_name(document.at("pre_tokenizer"));
+  if (pre.empty() || !(normalizer.is_null() || normalizer.value("type", "") == "NFC")) return {};
+  std::vector<std::string> merges;
+  for (const nlohmann::json& merge : model.at("merges"))
+    merges.push_back(merge.is_string() ? merge.get<std::string>()
+                                       : merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+  std::vector<GgufEntry> entries = {{kModel, std::string("gpt2")}, {"tokenizer.ggml.pre", pre}};
+  add_tokens(tokenizer, entries, [](const std::string& token) { return token; });
+  entries.push_back({"tokenizer.ggml.merges", merges});
+  entries.push_back({"tokenizer.ggml.add_bos_token", tokenizer.adds_bos()});
+  add_ids(tokenizer, entries);
+  return entries;
+}
+
+std::vector<GgufEntry> of_word_piece(const PipelineTokenizer& tokenizer, const nlohmann::json& document) {
+  const nlohmann::json normalizer = document.value("normalizer", nlohmann::json());
+  // llama.cpp makes every text small.
+  const bool usual = normalizer.is_object() && normalizer.value("type", "") == "BertNormalizer" &&
+                     normalizer.value("lowercase", true) &&
+                     document.at("model").value("continuing_subword_prefix", "##") == "##";
+  if (!usual) return {};
+  std::vector<GgufEntry> entries = {{kModel, std::string("bert")},
+                                    {"tokenizer.ggml.pre", std::string("default")}};
+  add_tokens(tokenizer, entries, [](const std::string& token) {
+    return token.starts_with("##") ? token.substr(2) : "\xE2\x96\x81" + token;
+  });
+  const TokenizerSettings& s = tokenizer.settings();
+  const auto id = [&](const std::string& named, const char* usual_name) {
+    return tokenizer.find(named.empty() ? usual_name : named);
+  };
+  const std::pair<const char*, TokenId> ids[] = {
+      {"unknown_token_id", id(s.unk, "[UNK]")}, {"cls_token_id", id(s.cls, "[CLS]")},
+      {"bos_token_id", id(s.cls, "[CLS]")},     {"seperator_token_id", id(s.sep, "[SEP]")},
+      {"padding_token_id", id(s.pad, "[PAD]")}, {"mask_token_id", id(s.mask, "[MASK]")}};
+  for (const auto& [key, value] : ids) {
+    if (value >= 0) entries.push_back({std::string("tokenizer.ggml.") + key, static_cast<uint32_t>(value)});
+  }
+  return entries;
+}
+}  // namespace
+
+std::vector<GgufEntry> gguf_vocabulary(const Tokenizer& tokenizer) {
+  if (const auto* const known = dynamic_cast<const SentencePieceTokenizer*>(&tokenizer))
+    return of_sentencepiece(*known);
+  const auto* const known = dynamic_cast<const PipelineTokenizer*>(&tokenizer);
+  if (!known) return {};
+  const nlohmann::json document = nlohmann::json::parse(known->settings().files.at("tokenizer.json"));
+  if (known->pipeline().bytes.used) return of_byte_level(*known, document);
+  return document.at("model").value("type", "") == "WordPiece" ? of_word_piece(*known, document)
+                                                               : std::vector<GgufEntry>();
 }
 
 }  // namespace llmtool

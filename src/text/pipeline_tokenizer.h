@@ -58,6 +58,9 @@ class PipelineTokenizer : public Tokenizer {
   uint64_t hash() const override { return hash_; }
   void save(const std::filesystem::path& folder) const override;
 
+  const TokenizerSettings& settings() const { return settings_; }
+  const Pipeline& pipeline() const { return p_; }
+
  private:
   void check(TokenId id) const;
   void set_special_ids();

@@ -72,4 +72,12 @@ const NamedPreTokenizer* named_pre_tokenizer(std::string_view name) {
   return nullptr;
 }
 
+std::string_view pre_tokenizer_named_by(const std::vector<std::string>& expressions) {
+  for (const NamedPreTokenizer& row : table()) {
+    if (std::equal(row.expressions.begin(), row.expressions.end(), expressions.begin(), expressions.end()))
+      return row.names[0];
+  }
+  return "";
+}
+
 }  // namespace llmtool

@@ -2,10 +2,13 @@
 
 #include <sentencepiece_trainer.h>
 
+#include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/rng.h"
+#include "llmtool/io/files.h"
+#include "llmtool/text/tokenizer.h"
 #include "text/byte_bpe_trainer.h"
 #include "text/sentencepiece_model.h"
 #include "text/utf8.h"
@@ -185,6 +188,26 @@ TokenizerTrainingResult train_tokenizer(const TokenizerTraining& s, const TextSo
   result.vocab_size =
       static_cast<int64_t>(read_sentencepiece_model(result.model, "the new model").pieces.size());
   return result;
+}
+
+void save_trained_tokenizer(const TokenizerTraining& settings, const TokenizerTrainingResult& result,
+                            const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  for (const char* stale : {"tokenizer.json", "tokenizer_config.json", "tokenizer.model"})
+    std::filesystem::remove(folder / stale);
+  if (settings.model_type != "byte-bpe") {
+    write_file(folder / "tokenizer.model", result.model);
+    return load_tokenizer(folder)->save(folder);
+  }
+  write_file(folder / "tokenizer.json", result.model);
+  const nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                         {"add_prefix_space", false},
+                                         {"clean_up_tokenization_spaces", false},
+                                         {"model_max_length", 1000000000},
+                                         {"bos_token", "<|endoftext|>"},
+                                         {"eos_token", "<|endoftext|>"},
+                                         {"unk_token", "<|endoftext|>"}};
+  write_file(folder / "tokenizer_config.json", config.dump(2) + "\n");
 }
 
 }  // namespace llmtool

@@ -24,14 +24,14 @@ bool assigned_by(char32_t c, uint8_t version) {
 }
 int category(char32_t c) { return 1 << u_charType(static_cast<UChar32>(c)); }
 
-/// The reference library's normal forms know the characters of Unicode 12.0.
+/// The reference library's normal forms know the characters of Unicode 9.0.
 const icu::Normalizer2& normalizer(Form form) {
   struct All {
     icu::UnicodeSet known;
     std::unique_ptr<icu::FilteredNormalizer2> forms[4];
     All() {
       UErrorCode code = U_ZERO_ERROR;
-      known = icu::UnicodeSet(u"[:age=12.0:]", code);
+      known = icu::UnicodeSet(u"[:age=9.0:]", code);
       known.freeze();
       const icu::Normalizer2* const whole[] = {
           icu::Normalizer2::getNFCInstance(code), icu::Normalizer2::getNFDInstance(code),

@@ -9,12 +9,15 @@ namespace llmtool {
 namespace {
 void visit_tokenizer(ConfigVisitor& v, TokenizerConfig& c) {
   v.string("path", c.path, "tokenizer folder or file; empty: train one on the training text");
-  v.choice("model_type", c.training.model_type, {"unigram", "bpe", "word", "char"}, "of the one to train");
+  v.choice("model_type", c.training.model_type, {"unigram", "bpe", "word", "char", "byte-bpe"},
+           "of the one to train");
   v.integer("vocab_size", c.training.vocab_size, {0, 1 << 22}, "0: every character (char only)");
   v.number("character_coverage", c.training.character_coverage, {0, 1},
            "share of characters that get a piece");
   v.boolean("byte_fallback", c.training.byte_fallback, "characters without a piece become bytes");
   v.strings("user_symbols", c.training.user_symbols, "texts that always are one piece");
+  v.integer("min_frequency", c.training.min_frequency, {0},
+            "times that a pair must stand in the text (byte-bpe)");
   v.integer("max_lines", c.training.max_lines, {0}, "lines sampled from a larger corpus; 0: all");
 }
 

@@ -34,6 +34,7 @@ std::string tokenizer_identity(const PretrainConfig& config, const std::vector<s
   std::string text =
       cat(t.model_type, " ", t.vocab_size, " ", t.character_coverage, " ", t.byte_fallback, " ", t.max_lines,
           " ", config.training.seed, " ", config.data.field, " ", config.data.input_format);
+  if (t.min_frequency > 0) text += cat(" ", t.min_frequency);
   for (const std::string& symbol : t.user_symbols) text += cat(" ", symbol.size(), " ", symbol);
   for (const std::string& path : texts) text += files_of(config.data, path);
   return text + "\n";
@@ -51,7 +52,7 @@ std::shared_ptr<const Tokenizer> find_or_train_tokenizer(const PretrainConfig& c
   }
   const fs::path folder = work / "tokenizer";
   const std::string identity = texts.empty() ? "" : tokenizer_identity(config, texts);
-  if (fs::exists(folder / "tokenizer.model")) {
+  if (has_tokenizer(folder)) {
     // One that was put there, or that a run has begun with, stays; ours goes with the settings and texts it
     // came from.
     const fs::path made_from = folder / "trained_from";
@@ -66,10 +67,8 @@ std::shared_ptr<const Tokenizer> find_or_train_tokenizer(const PretrainConfig& c
   TokenizerTraining training = config.tokenizer.training;
   training.seed = static_cast<uint64_t>(config.training.seed);
   const TokenizerTrainingResult result = train_tokenizer_on(training, corpus_of(config.data, texts), counts);
-  fs::create_directories(folder);
-  write_file(folder / "tokenizer.model", result.model);
+  save_trained_tokenizer(training, result, folder);
   const auto tokenizer = load_tokenizer(folder);
-  tokenizer->save(folder);
   write_file(folder / "trained_from", identity);
   info(cat("tokenizer of ", tokenizer->vocab_size(), " pieces: ", folder.string()));
   return tokenizer;

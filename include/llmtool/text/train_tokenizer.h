@@ -2,6 +2,7 @@
 // Training of SentencePiece and byte-level BPE tokenizers.
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -43,5 +44,10 @@ using TextSource = std::function<bool(std::string_view& text)>;
 ///
 /// Throws UsageError on settings that cannot be.
 TokenizerTrainingResult train_tokenizer(const TokenizerTraining& settings, const TextSource& source);
+
+/// Writes what training gave into a folder, which it makes, in place of a tokenizer that is there:
+/// tokenizer.json, tokenizer_config.json, and of SentencePiece's kinds tokenizer.model.
+void save_trained_tokenizer(const TokenizerTraining& settings, const TokenizerTrainingResult& result,
+                            const std::filesystem::path& folder);
 
 }  // namespace llmtool
