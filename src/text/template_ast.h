@@ -95,11 +95,13 @@ struct Statement {
   std::vector<Target> targets;
   std::vector<Body> bodies;  // one for each condition, then the else
   bool has_else = false;
+  std::vector<std::vector<std::string>> hidden;  // for each body that is a scope: see template_scopes.cpp
   Signature signature;
 };
 
 struct Template {
   Body body;
+  std::vector<std::string> hidden;
 };
 
 }  // namespace llmtool::jinja

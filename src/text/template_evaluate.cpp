@@ -68,7 +68,10 @@ Value Interpreter::evaluate(const Expr& expr, const FramePtr& frame) {
 }
 
 Value Interpreter::variable(const std::string& name, const FramePtr& frame) {
-  if (const Value* found = frame->find(name)) return *found;
+  if (const Value* found = frame->find(name)) {
+    const bool hidden = found->is(Kind::kUndefined) && !found->object();
+    return hidden ? heap_.undefined(cat("'", name, "' is undefined")) : *found;
+  }
   if (const Value* found = context_.dict().find(std::string_view(name))) return *found;
   if (auto found = global(heap_, name)) return *found;
   if (name == "self" || name == "super") fail(cat("'", name, "' is not supported"));

@@ -194,9 +194,8 @@ Value default_filter(Heap& heap, const Value& value, Arguments& arguments) {
 Value attr_filter(Heap& heap, const Value& value, Arguments& arguments) {
   const Bound bound(arguments, "attr", {"name"}, 1);
   const std::string& name = bound.text(0);
-  if (!value.is(Kind::kUndefined)) {
-    if (auto native = native_attribute(heap, value, name)) return *native;
-  }
+  if (value.is(Kind::kUndefined)) fail_undefined(value);
+  if (auto native = native_attribute(heap, value, name)) return *native;
   return heap.undefined(cat("'", type_name(value), " object' has no attribute ", string_repr(name)));
 }
 

@@ -75,7 +75,8 @@ class Percent {
 
  private:
   bool is_mapping() const {
-    return values_.is(Kind::kDict) || values_.is(Kind::kList) || values_.is(Kind::kRange);
+    return values_.is(Kind::kDict) || values_.is(Kind::kList) || values_.is(Kind::kRange) ||
+           values_.is(Kind::kUndefined);
   }
   char take() {
     if (at_ >= text_.size()) fail("incomplete format");

@@ -26,9 +26,10 @@ void Frame::set(std::string_view name, Value value) {
 }
 
 namespace {
-FramePtr inner(const FramePtr& frame) {
+FramePtr inner(const FramePtr& frame, const std::vector<std::string>& hidden = {}) {
   auto made = std::make_shared<Frame>();
   made->parent = frame;
+  for (const std::string& name : hidden) made->variables.emplace_back(name, Value());
   return made;
 }
 
@@ -50,7 +51,7 @@ Interpreter::Interpreter(Heap& heap, Value context) : heap_(heap), context_(std:
 std::string Interpreter::run(const Template& made) {
   Builder out(heap_);
   out_ = &out;
-  run(made.body, std::make_shared<Frame>());
+  run(made.body, inner(nullptr, made.hidden));
   return out.take();
 }
 
@@ -84,7 +85,7 @@ Interpreter::Flow Interpreter::run(const Statement& statement, const FramePtr& f
     case StatementKind::kSetBlock:
       return run_set_block(statement, frame);
     case StatementKind::kMacro:
-      frame->set(statement.text, macro(statement.text, statement.signature, statement.bodies[0], frame));
+      frame->set(statement.text, macro(statement.text, statement, frame));
       return Flow::kOn;
     case StatementKind::kCallBlock:
       run_call_block(statement, frame);
@@ -95,7 +96,7 @@ Interpreter::Flow Interpreter::run(const Statement& statement, const FramePtr& f
       return run_with(statement, frame);
     case StatementKind::kScope: {
       const Deeper deeper(heap_);
-      run(statement.bodies[0], inner(frame));
+      run(statement.bodies[0], inner(frame, statement.hidden[0]));
       return Flow::kOn;
     }
     case StatementKind::kBreak:
@@ -136,7 +137,8 @@ Interpreter::Flow Interpreter::run_for(const Statement& statement, const FramePt
   loop->iterable = statement.condition ? loop->iterator : iterable;
   bool completed = false;  // an iteration that reached its end, which is what an else asks for
   while (advance(heap_, *loop)) {
-    const FramePtr scope = inner(frame);
+    heap_.step(6);
+    const FramePtr scope = inner(frame, statement.hidden[0]);
     scope->set("loop", Value(Kind::kLoop, loop));
     assign(statement.targets[0], loop->current, scope);
     const Flow flow = run(statement.bodies[0], scope);
@@ -144,7 +146,7 @@ Interpreter::Flow Interpreter::run_for(const Statement& statement, const FramePt
     completed = completed || flow == Flow::kOn;
   }
   if (!statement.has_else || completed) return Flow::kOn;
-  return run(statement.bodies[1], inner(frame));
+  return run(statement.bodies[1], inner(frame, statement.hidden[1]));
 }
 
 void Interpreter::assign(const Target& target, const Value& value, const FramePtr& frame) {
@@ -186,7 +188,7 @@ Value Interpreter::captured(const Body& body, const FramePtr& frame, Flow& flow)
 }
 
 Interpreter::Flow Interpreter::run_set_block(const Statement& statement, const FramePtr& frame) {
-  const FramePtr scope = inner(frame);
+  const FramePtr scope = inner(frame, statement.hidden[0]);
   Flow flow = Flow::kOn;
   Value text = captured(statement.bodies[0], scope, flow);
   if (flow != Flow::kOn) return flow;
@@ -196,7 +198,7 @@ Interpreter::Flow Interpreter::run_set_block(const Statement& statement, const F
 }
 
 Interpreter::Flow Interpreter::run_filter_block(const Statement& statement, const FramePtr& frame) {
-  const FramePtr scope = inner(frame);
+  const FramePtr scope = inner(frame, statement.hidden[0]);
   Flow flow = Flow::kOn;
   const Value text = captured(statement.bodies[0], scope, flow);
   if (flow != Flow::kOn) return flow;
@@ -214,32 +216,32 @@ Value Interpreter::evaluate_filters(const Expr& expr, const FramePtr& frame, con
 
 void Interpreter::run_call_block(const Statement& statement, const FramePtr& frame) {
   const Deeper deeper(heap_);
-  const Value caller = macro("caller", statement.signature, statement.bodies[0], frame);
+  const Value caller = macro("caller", statement, frame);
   print(*out_, evaluate_call(*statement.expr, frame, &caller));
 }
 
 Interpreter::Flow Interpreter::run_with(const Statement& statement, const FramePtr& frame) {
   const Deeper deeper(heap_);
-  const FramePtr scope = inner(frame);
+  const FramePtr scope = inner(frame, statement.hidden[0]);
   for (size_t i = 0; i < statement.targets.size(); ++i)
     assign(statement.targets[i], evaluate(*statement.exprs[i], frame), scope);
   return run(statement.bodies[0], scope);
 }
 
-Value Interpreter::macro(const std::string& name, const Signature& signature, const Body& body,
-                         const FramePtr& frame) {
-  const Value made =
-      heap_.function(name, 0, [this, &name, &signature, &body, frame](Heap&, Arguments& arguments) {
-        return invoke(name, signature, body, frame, arguments);
-      });
+Value Interpreter::macro(const std::string& name, const Statement& statement, const FramePtr& frame) {
+  const Value made = heap_.function(name, 0, [this, name, &statement, frame](Heap&, Arguments& arguments) {
+    return invoke(name, statement, frame, arguments);
+  });
   heap_.watch(made.object());
   made.as<FunctionObject>().shown = cat("<Macro '", name, "'>");
   return made;
 }
 
-Value Interpreter::invoke(const std::string& name, const Signature& signature, const Body& body,
-                          const FramePtr& parent, Arguments& arguments) {
-  const FramePtr frame = inner(parent);
+Value Interpreter::invoke(const std::string& name, const Statement& statement, const FramePtr& parent,
+                          Arguments& arguments) {
+  heap_.step(6);
+  const Signature& signature = statement.signature;
+  const FramePtr frame = inner(parent, statement.hidden[0]);
   const size_t count = signature.names.size(), given = std::min(count, arguments.positional.size());
   auto& named = arguments.named;
   const auto take = [&](const std::string& key) -> std::optional<Value> {
@@ -249,12 +251,18 @@ Value Interpreter::invoke(const std::string& name, const Signature& signature, c
     named.erase(at);
     return value;
   };
+  std::vector<size_t> absent;
   for (size_t i = 0; i < count; ++i) {
     const std::string& key = signature.names[i];
-    const size_t without = count - signature.defaults.size();
-    std::optional<Value> value = i < given ? arguments.positional[i] : take(key);
-    if (!value && i >= without) value = evaluate(*signature.defaults[i - without], frame);
-    frame->set(key, value ? *value : heap_.undefined(cat("parameter '", key, "' was not provided")));
+    const std::optional<Value> value = i < given ? arguments.positional[i] : take(key);
+    if (!value) absent.push_back(i);
+    frame->set(key, value ? *value : heap_.undefined(cat("'", key, "' is undefined")));
+  }
+  const size_t without = count - signature.defaults.size();
+  for (const size_t i : absent) {  // in order, as a default may use the parameters before it
+    const std::string& key = signature.names[i];
+    frame->set(key, i < without ? heap_.undefined(cat("parameter '", key, "' was not provided"))
+                                : evaluate(*signature.defaults[i - without], frame));
   }
   if (signature.takes_caller) {
     const auto caller = take("caller");
@@ -274,7 +282,7 @@ Value Interpreter::invoke(const std::string& name, const Signature& signature, c
     fail(cat("macro '", name, "' takes not more than ", count, " argument(s)"));
   }
   Flow flow = Flow::kOn;
-  return captured(body, frame, flow);
+  return captured(statement.bodies[0], frame, flow);
 }
 
 }  // namespace llmtool::jinja

@@ -43,8 +43,8 @@ class Interpreter {
   /// What a body writes, instead of writing it.
   Value captured(const Body& body, const FramePtr& frame, Flow& flow);
 
-  Value macro(const std::string& name, const Signature& signature, const Body& body, const FramePtr& frame);
-  Value invoke(const std::string& name, const Signature& signature, const Body& body, const FramePtr& parent,
+  Value macro(const std::string& name, const Statement& statement, const FramePtr& frame);
+  Value invoke(const std::string& name, const Statement& statement, const FramePtr& parent,
                Arguments& arguments);
 
   Value evaluate(const Expr& expr, const FramePtr& frame);

@@ -41,7 +41,7 @@ Value characters(Heap& heap, const Value& text) {
     if (at >= bytes.size()) return false;
     const size_t start = at;
     code_point(bytes, at);
-    out = heap.string(bytes.substr(start, at - start), text.markup());
+    out = heap.string(bytes.substr(start, at - start));  // Python's, too, forgets the markup here
     return true;
   });
 }

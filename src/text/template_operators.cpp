@@ -109,7 +109,7 @@ Value repeat(Heap& heap, const Value& sequence, int64_t times) {
   heap.room(items.size() * n * sizeof(Value));
   Values all;
   for (uint64_t i = 0; i < n; ++i) {
-    heap.step(1 + items.size() / 16);
+    heap.step(1 + items.size() / 4);
     all.insert(all.end(), items.begin(), items.end());
   }
   return sequence.is(Kind::kList) ? heap.list(std::move(all)) : heap.tuple(std::move(all));

@@ -293,7 +293,9 @@ class Parser : public ExpressionParser {
 }  // namespace
 
 Template parse_template(std::string_view source, int& line) {
-  return Parser(tokenize(source, line), line).run();
+  Template made = Parser(tokenize(source, line), line).run();
+  find_hidden_names(made);
+  return made;
 }
 
 }  // namespace llmtool::jinja

@@ -94,6 +94,8 @@ class ExpressionParser {
   ExprPtr chain(std::initializer_list<std::pair<const char*, Operator>> ops, Next next);
 };
 
+/// Fills in `hidden` throughout.
+void find_hidden_names(Template& made);
 /// Throws Fault after setting `line`.
 Template parse_template(std::string_view source, int& line);
 

@@ -35,7 +35,7 @@ class Getter {
       if (value.is(Kind::kUndefined) && !fallback_.is(Kind::kNone)) value = fallback_;
     }
     if (!fold_ || !value.is(Kind::kString)) return value;
-    heap.work(8 * value.text().size());
+    heap.work(32 * value.text().size());
     heap.room(3 * value.text().size());
     return heap.string(mapped(value.text(), Case::kLower));
   }

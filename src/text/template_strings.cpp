@@ -16,9 +16,8 @@ Value text_of(Heap& heap, std::string_view text, const Value& self) {
   return heap.string(std::string(text), self.markup());
 }
 /// What joins a text that is safe in HTML is made so.
-std::string joined_to(const Value& self, const Value& other, const char* what) {
-  const std::string& text = required_text(other, what);
-  return self.markup() && !other.markup() ? escaped(text) : text;
+std::string joined_to(Heap& heap, const Value& self, const Value& other, const char* what) {
+  return self.markup() ? escape(heap, other).text() : required_text(other, what);
 }
 
 template <bool kLeft, bool kRight>
@@ -35,7 +34,7 @@ Value case_method(Heap& heap, const Value& self, Arguments& arguments) {
   const Bound bound(arguments, "a case method", {});
   const std::string& text = self.text();
   heap.room(3 * text.size());
-  heap.work(8 * text.size());
+  heap.work(32 * text.size());
   switch (kTo) {
     case Whole::kLower:
       return text_of(heap, mapped(text, Case::kLower), self);
@@ -198,14 +197,14 @@ Value join(Heap& heap, const Value& self, Arguments& arguments) {
   const Value iterator = required_iterator(heap, bound[0]);
   for (Value item; next(heap, iterator, item);) {
     if (!std::exchange(first, false)) out.add(self.text());
-    out.add(joined_to(self, item, "join()"));
+    out.add(joined_to(heap, self, item, "join()"));
   }
   return out.value(self.markup());
 }
 
 Value replace(Heap& heap, const Value& self, Arguments& arguments) {
   const Bound bound(arguments, "replace()", {"", "", ""}, 2);
-  return heap.string(replaced(heap, self.text(), bound.text(0), joined_to(self, bound[1], "replace()"),
+  return heap.string(replaced(heap, self.text(), bound.text(0), joined_to(heap, self, bound[1], "replace()"),
                               bound.integer(2, -1)),
                      self.markup());
 }
@@ -312,7 +311,7 @@ enum class Side { kLeft, kRight, kCenter };
 template <Side kSide>
 Value justify_method(Heap& heap, const Value& self, Arguments& arguments) {
   const Bound bound(arguments, "a justifying method", {"", ""}, 1);
-  const std::string fill = bound.has(1) ? joined_to(self, bound[1], "the fill character") : " ";
+  const std::string fill = bound.has(1) ? joined_to(heap, self, bound[1], "the fill character") : " ";
   if (count_code_points(fill) != 1) fail("The fill character must be exactly one character long");
   return text_of(heap, justified(heap, self.text(), bound.integer(0, 0), fill, static_cast<int>(kSide)),
                  self);

@@ -36,8 +36,14 @@ bool remainder_is(Heap& heap, const Value& value, const Value& divisor, int64_t 
 }
 bool is_odd(Heap& heap, const Value& value) { return remainder_is(heap, value, Value(int64_t{2}), 1); }
 bool is_even(Heap& heap, const Value& value) { return remainder_is(heap, value, Value(int64_t{2}), 0); }
-bool known_filter(Heap&, const Value& value) { return value.is(Kind::kString) && has_filter(value.text()); }
-bool known_test(Heap&, const Value& value) { return value.is(Kind::kString) && has_test(value.text()); }
+bool known_filter(Heap& heap, const Value& value) {
+  require_hashable(heap, value);
+  return value.is(Kind::kString) && has_filter(value.text());
+}
+bool known_test(Heap& heap, const Value& value) {
+  require_hashable(heap, value);
+  return value.is(Kind::kString) && has_test(value.text());
+}
 
 bool cased(Heap& heap, const Value& value, const char* method) {
   Arguments none;

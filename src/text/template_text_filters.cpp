@@ -51,7 +51,7 @@ Value mapping_filter(Heap& heap, const Value& value, Arguments& arguments) {
   const Bound bound(arguments, "a case filter", {});
   const Value text = soft(heap, value);
   heap.room(3 * text.text().size());
-  heap.work(8 * text.text().size());
+  heap.work(32 * text.text().size());
   return heap.string(kTo(text.text()), text.markup());
 }
 std::string upper(std::string_view text) { return mapped(text, Case::kUpper); }
@@ -206,7 +206,7 @@ Value urlencode(Heap& heap, const Value& value, Arguments& arguments) {
 Value wordcount(Heap& heap, const Value& value, Arguments& arguments) {
   const Bound bound(arguments, "wordcount", {});
   const Value text = soft(heap, value);
-  heap.work(8 * text.text().size());
+  heap.work(32 * text.text().size());
   int64_t n = 0;
   bool inside = false;
   for (size_t at = 0; at < text.text().size();) {

@@ -176,7 +176,7 @@ Value Heap::string(std::string text, bool markup) {
 }
 
 Value Heap::array(Kind kind, Values items) {
-  step(1 + items.size() / 16);
+  step(1 + items.size() / 4);
   auto object = make<ListObject>(items.size() * sizeof(Value));
   int depth = 0;
   for (const Value& item : items) depth = std::max(depth, item.depth());
@@ -213,6 +213,7 @@ Value Heap::generator(int depth, std::function<bool(Value&)> next) {
 }
 
 Value Heap::function(std::string name, int depth, std::function<Value(Heap&, Arguments&)> call) {
+  step(3);
   auto object = make<FunctionObject>();
   nest(*object, depth);
   object->shown = cat("<function ", name, ">");

@@ -156,7 +156,7 @@ struct CyclerObject : Object {
 /// Bounds one rendering: steps, bytes held at a time, depth of calls and of values.
 class Heap {
  public:
-  static constexpr uint64_t kMaxSteps = 10'000'000;
+  static constexpr uint64_t kMaxSteps = 3'000'000;
   static constexpr size_t kMaxBytes = size_t{64} << 20;
   static constexpr int kMaxNesting = 200;  // of values
   static constexpr int kMaxCalls = 1200;   // of nested evaluations
@@ -165,6 +165,7 @@ class Heap {
   Heap& operator=(const Heap&) = delete;
   ~Heap();
 
+  /// A step takes some tenths of a microsecond; what takes longer counts as several.
   void step(uint64_t n = 1);
   /// Steps for work on that many bytes.
   void work(size_t n) { step(1 + n / 128); }
