@@ -109,9 +109,9 @@ Value round_value(const Value& value, int64_t digits) {
     if (digits < -18) return Value(int64_t{0});
     int64_t unit = 1;
     for (int64_t i = 0; i < -digits; ++i) unit *= 10;
-    int64_t down = n / unit * unit;
-    int64_t rest = n - down;
-    if (rest < 0) down = n - (rest += unit);
+    const int64_t rest = n % unit < 0 ? n % unit + unit : n % unit;
+    int64_t down = 0;
+    if (__builtin_sub_overflow(n, rest, &down)) fail("the integer does not fit 64 bits");
     const bool up = rest > unit / 2 || (rest == unit / 2 && (down / unit) % 2 != 0);
     if (up && __builtin_add_overflow(down, unit, &down)) fail("the integer does not fit 64 bits");
     return Value(down);
