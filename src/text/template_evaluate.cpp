@@ -32,14 +32,11 @@ Value Interpreter::evaluate(const Expr& expr, const FramePtr& frame) {
     }
     case ExprKind::kCall:
       return evaluate_call(expr, frame);
-    case ExprKind::kFilter: {
-      const Value value = kid(0);
-      Arguments arguments = evaluate_arguments(expr, frame);
-      return call_filter(heap_, expr.name, value, arguments);
-    }
+    case ExprKind::kFilter:
     case ExprKind::kTest: {
       const Value value = kid(0);
       Arguments arguments = evaluate_arguments(expr, frame);
+      if (expr.kind == ExprKind::kFilter) return call_filter(heap_, expr.name, value, arguments);
       return Value(call_test(heap_, expr.name, value, arguments));
     }
     case ExprKind::kNegate:

@@ -14,7 +14,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kContext =
     R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "H\u00e9 <b>?"},
-{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"x": [1, 2.5, true]}}}]},
+{"role": "assistant", "content": null, "tool_calls":
+[{"function": {"name": "f", "arguments": {"x": [1, 2.5, true]}}}]},
 {"role": "tool", "content": "4"}], "tools": [{"type": "function", "function": {"name": "f"}}],
 "add_generation_prompt": true, "bos_token": "<s>", "eos_token": "</s>", "n": 3, "words": ["b", "A", "c"]})";
 
