@@ -200,6 +200,9 @@ std::function<int()> tokenize_command(CLI::App& app) {
   encode_app.add_option("--output", f->output, "Token shard to write (a folder: tokens.bin in it)");
   add_text_flags(encode_app, *f);
   add_special_flags(encode_app, *f);
+  CLI::App& template_app = add("template", "Conversations to text, through the model's chat template");
+  template_app.add_option("--input-format", f->format, "jsonl: rows {\"messages\", \"tools\", ...}")
+      ->check(CLI::IsMember({"jsonl"}));
   CLI::App& check_app = *app.add_subcommand("check", "Compare ids with those that another program gave");
   check_app.add_option("MODEL", f->model, "Tokenizer, as for encode")->required();
   check_app.add_option("--against", f->against, "Rows {\"text\", \"ids\"} and, if they like, {\"decoded\"}")
@@ -227,6 +230,10 @@ std::function<int()> tokenize_command(CLI::App& app) {
       return check_tokenizer(*tokenizer, f->against, options, f->common.json);
     }
     TokenizeConfig config = f->config();
+    if (app.got_subcommand("template")) {
+      print_rendered(*tokenizer, config.corpus.inputs, f->common.json);
+      return 0;
+    }
     if (app.got_subcommand("decode")) {
       print_text(*tokenizer, config.corpus, f->common.json);
       return 0;

@@ -15,6 +15,9 @@ void print_text(const Tokenizer& tokenizer, const CorpusOptions& corpus, bool js
 /// the ids. Prints what differs; 1 where anything does, else 0.
 int check_tokenizer(const Tokenizer& tokenizer, const std::string& rows, const EncodeOptions& options,
                     bool json);
+/// Renders rows {"messages", "tools", "add_generation_prompt", ...} through the model's chat template: the
+/// texts, or with `json` rows {"text", "ids"}.
+void print_rendered(const Tokenizer& tokenizer, const std::vector<std::string>& inputs, bool json);
 nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& tokenizer,
                                          const CorpusOptions& corpus);
 

@@ -135,8 +135,8 @@ void add_ids(const Tokenizer& tokenizer, std::vector<GgufEntry>& entries) {
   // A reader takes 1 for a BOS that is not named.
   if (tokenizer.bos_id() < 0)
     entries.push_back({"tokenizer.ggml.bos_token_id", static_cast<uint32_t>(kNone)});
-  if (!tokenizer.chat_template().empty())
-    entries.push_back({"tokenizer.chat_template", tokenizer.chat_template()});
+  if (!tokenizer.chat_template(false).empty())
+    entries.push_back({"tokenizer.chat_template", tokenizer.chat_template(false)});
 }
 
 std::vector<GgufEntry> of_sentencepiece(const SentencePieceTokenizer& tokenizer) {

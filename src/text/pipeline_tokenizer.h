@@ -54,7 +54,10 @@ class PipelineTokenizer : public Tokenizer {
   bool adds_bos() const override { return !p_.before.empty() && p_.before[0] == bos_; }
   bool adds_special_by_default() const override { return true; }
   bool cuts_at_words() const override { return true; }
-  const std::string& chat_template() const override { return settings_.chat_template; }
+  const std::string& chat_template(bool with_tools) const override {
+    return settings_.template_for(with_tools);
+  }
+  std::map<std::string, std::string> named_tokens() const override { return settings_.named_tokens(); }
   uint64_t hash() const override { return hash_; }
   void save(const std::filesystem::path& folder) const override;
 

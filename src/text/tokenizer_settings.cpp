@@ -16,14 +16,14 @@ void read_token(const JsonObject& o, const char* key, std::string& token) {
   token = value.is_object() ? JsonObject(value, cat(o.origin(), ": ", key)).string("content") : o.string(key);
 }
 
-/// One template, or the one that is called "default" of several.
-std::string read_template(const JsonObject& o) {
+/// One template, or the one of this name of several.
+std::string read_template(const JsonObject& o, const std::string& name) {
   if (!o.has("chat_template")) return "";
   const json& value = o.json().at("chat_template");
-  if (!value.is_array()) return o.string("chat_template");
+  if (!value.is_array()) return name == "default" ? o.string("chat_template") : "";
   for (size_t i = 0; i < value.size(); ++i) {
     const JsonObject named(value[i], cat(o.origin(), ": chat_template[", i, "]"));
-    if (named.string("name") == "default") return named.string("template");
+    if (named.string("name") == name) return named.string("template");
   }
   return "";
 }
@@ -50,12 +50,32 @@ TokenizerSettings read_tokenizer_settings(std::map<std::string, std::string> fil
     if (o.has("add_bos_token")) s.add_bos = o.boolean("add_bos_token", false);
     if (o.has("add_eos_token")) s.add_eos = o.boolean("add_eos_token", false);
     s.tokenizer_class = o.string("tokenizer_class", "");
-    s.chat_template = read_template(o);
+    s.chat_template = read_template(o, "default");
+    s.tool_template = read_template(o, "tool_use");
     s.config = content;
   }
-  if (const auto file = s.files.find("chat_template.jinja"); file != s.files.end())
+  if (const auto file = s.files.find("chat_template.jinja"); file != s.files.end()) {
     s.chat_template = file->second;
+    s.tool_template.clear();
+  }
   return s;
+}
+
+std::map<std::string, std::string> TokenizerSettings::named_tokens() const {
+  std::map<std::string, std::string> tokens;
+  const std::pair<const char*, const std::string*> named[] = {
+      {"bos_token", &bos}, {"eos_token", &eos}, {"unk_token", &unk},  {"pad_token", &pad},
+      {"cls_token", &cls}, {"sep_token", &sep}, {"mask_token", &mask}};
+  for (const auto& [name, token] : named) {
+    if (!token->empty()) tokens[name] = *token;
+  }
+  // Others that a model has for itself: "image_token", ...
+  if (!config.is_object()) return tokens;
+  for (const auto& [key, value] : config.items()) {
+    if (!key.ends_with("_token") || tokens.contains(key)) continue;
+    if (value.is_string()) tokens[key] = value.get<std::string>();
+  }
+  return tokens;
 }
 
 std::map<std::string, std::string> read_tokenizer_files(const std::filesystem::path& folder) {

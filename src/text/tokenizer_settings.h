@@ -14,8 +14,13 @@ struct TokenizerSettings {
   std::string bos, eos, unk, pad;            // tokens; "" where nothing is said
   std::string cls, sep, mask;
   std::optional<bool> add_bos, add_eos;
-  std::string tokenizer_class, chat_template;
-  nlohmann::json config = nlohmann::json::object();  // tokenizer_config.json
+  std::string tokenizer_class, chat_template, tool_template;  // tool_template: "" where it is the same
+  nlohmann::json config = nlohmann::json::object();           // tokenizer_config.json
+
+  const std::string& template_for(bool with_tools) const {
+    return with_tools && !tool_template.empty() ? tool_template : chat_template;
+  }
+  std::map<std::string, std::string> named_tokens() const;
 };
 
 /// Throws Error naming the file and the key.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -65,8 +66,11 @@ class Tokenizer {
   virtual bool adds_special_by_default() const = 0;
   /// Whether a long text may be cut only between two words (else behind line breaks, too).
   virtual bool cuts_at_words() const = 0;
-  /// The chat template of the folder or file ("" where it has none).
-  virtual const std::string& chat_template() const = 0;
+  /// The chat template of the folder or file, or the one of its own for conversations with tools; "" where it
+  /// has none.
+  virtual const std::string& chat_template(bool with_tools) const = 0;
+  /// The special tokens by the names that chat templates use: "bos_token", ...
+  virtual std::map<std::string, std::string> named_tokens() const = 0;
   /// XXH3-64 of the file that it was read from: says whether token shards were made with this tokenizer.
   virtual uint64_t hash() const = 0;
   /// The tokenizer's files (tokenizer.json, tokenizer_config.json, tokenizer.model, ...) into a model folder.
