@@ -262,19 +262,29 @@ Json likeliest(std::span<const float> logits, int64_t k, const Tokenizer* tokeni
   return list;
 }
 
+/// The id that the user names, else the tokenizer's; -1: neither does.
+TokenId mask_id_of(const EncodeFlags& flags, const Tokenizer* tokenizer) {
+  if (flags.mask_id) return static_cast<TokenId>(std::clamp<int64_t>(*flags.mask_id, -1, INT32_MAX));
+  if (!tokenizer) return -1;
+  const auto named = tokenizer->named_tokens();
+  const auto mask = named.find("mask_token");
+  return tokenizer->find(mask == named.end() ? "[MASK]" : mask->second);
+}
+
 int run_fill_mask(const EncodeFlags& flags) {
   ThreadPool pool(flags.common.threads);
   const auto [files, tokenizer] = open_model(flags);
   const ModelConfig& c = files->config();
+  const TokenId mask_id = mask_id_of(flags, tokenizer.get());
   if (c.head != HeadKind::language_model || c.generates())
     throw UsageError(cat(flags.model, ": expected a model with a masked-LM head, found none"));
-  if (!flags.mask_id || *flags.mask_id < 0 || *flags.mask_id >= c.vocab_size)
+  if (mask_id < 0 || mask_id >= c.vocab_size)
     throw UsageError(cat("--mask-id: expected the id of the mask token, below ", c.vocab_size));
   const Transformer model(files);
   return run_texts(flags, model, tokenizer.get(), pool, [&](Texts& texts) {
     std::vector<int64_t> rows;
     for (size_t i = 0; i < texts.ids.size(); ++i) {
-      if (texts.ids[i] == *flags.mask_id) rows.push_back(static_cast<int64_t>(i));
+      if (texts.ids[i] == mask_id) rows.push_back(static_cast<int64_t>(i));
     }
     const auto V = static_cast<size_t>(c.vocab_size);
     std::vector<float> logits(rows.size() * V);
@@ -339,7 +349,7 @@ std::function<int()> classify_command(CLI::App& app) {
 std::function<int()> fill_mask_command(CLI::App& app) {
   const auto f = encode_flags(app);
   app.footer("Prints a JSON row for each text: index, and for each mask its position and tokens.");
-  app.add_option("--mask-id", f->mask_id, "Id of the mask token");
+  app.add_option("--mask-id", f->mask_id, "Id of the mask token (default: the tokenizer's)");
   app.add_option("--top-k", f->top_k, "Tokens named for each mask (default: 5)")
       ->check(CLI::Range(1, 1 << 20).description(""));
   add_plain_flags(app, f->common);

@@ -107,18 +107,6 @@ fs::path tiktoken_in(const fs::path& folder) {
   return found;
 }
 
-Loaded of_gguf(const fs::path& path) {
-  const GgufFile file(path);
-  const GgufMetadata& m = file.metadata();
-  TokenizerSettings settings =
-      read_tokenizer_settings({{"tokenizer_config.json", settings_of_gguf(m)}}, path.string());
-  if (is_sentencepiece(m)) {
-    return std::make_shared<SentencePieceTokenizer>(sentencepiece_of_gguf(m), path.string(),
-                                                    std::move(settings), true);
-  }
-  return of_document(document_of_gguf(m), std::move(settings), path.string());
-}
-
 /// A file by itself: what lies beside it gives names of special tokens and the chat template, no more.
 Loaded of_file(const fs::path& path) {
   std::map<std::string, std::string> files = read_tokenizer_files(path.parent_path());
@@ -142,7 +130,8 @@ Loaded of_file(const fs::path& path) {
 
 Loaded load_tokenizer(const fs::path& path) {
   if (!fs::exists(path)) throw UsageError(cat(path.string(), ": no such tokenizer file or folder"));
-  if (!fs::is_directory(path)) return path.extension() == ".gguf" ? of_gguf(path) : of_file(path);
+  if (!fs::is_directory(path))
+    return path.extension() == ".gguf" ? tokenizer_of_gguf(GgufFile(path).metadata()) : of_file(path);
   std::map<std::string, std::string> files = read_tokenizer_files(path);
   if (holds_tokenizer(files)) return of_folder(path, std::move(files));
   if (const fs::path ranks = tiktoken_in(path); !ranks.empty()) return of_file(ranks);
@@ -151,6 +140,14 @@ Loaded load_tokenizer(const fs::path& path) {
   throw UsageError(cat(path.string(),
                        ": expected tokenizer.json, tokenizer.model, vocab.json with merges.txt, "
                        "vocab.txt or a .tiktoken file in it, found none"));
+}
+
+Loaded tokenizer_of_gguf(const GgufMetadata& m) {
+  TokenizerSettings settings =
+      read_tokenizer_settings({{"tokenizer_config.json", settings_of_gguf(m)}}, m.origin());
+  if (!is_sentencepiece(m)) return of_document(document_of_gguf(m), std::move(settings), m.origin());
+  return std::make_shared<SentencePieceTokenizer>(sentencepiece_of_gguf(m), m.origin(), std::move(settings),
+                                                  true);
 }
 
 bool has_tokenizer(const fs::path& path) {

@@ -219,7 +219,8 @@ ExprPtr ExpressionParser::unary(bool with_filters) {
 
 ExprPtr ExpressionParser::named() {
   ExprPtr value = node(ExprKind::kConstant);
-  const std::string name = stream_.next().text;
+  const Token token = stream_.next();
+  const std::string& name = token.text;
   if (name == "true" || name == "True") {
     value->constant = Value(true);
   } else if (name == "false" || name == "False") {

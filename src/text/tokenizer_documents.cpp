@@ -313,7 +313,10 @@ json gguf_word_piece(const GgufMetadata& m) {
 
 json document_of_gguf(const GgufMetadata& m) {
   const std::string model = m.string(std::string(kPrefix) + "model");
-  return model == "bert" ? gguf_word_piece(m) : gguf_bpe(m);
+  if (model == "bert") return gguf_word_piece(m);
+  if (model == "gpt2") return gguf_bpe(m);
+  throw Error(cat(m.origin(), ": ", kPrefix, "model: expected llama, t5, gpt2 or bert, found \"", model,
+                  "\"; give a --tokenizer"));
 }
 
 }  // namespace llmtool

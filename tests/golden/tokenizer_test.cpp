@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -42,6 +43,55 @@ TEST(Llama2Tokenizer, GivesTheIdsThatLlamaCppPublished) {
     EXPECT_EQ(tokenizer->encode(texts[i]), expected) << texts[i];
     EXPECT_EQ(tokenizer->decode(expected), texts[i]);
   }
+}
+
+/// Vocabularies of llama.cpp with texts and their ids; the texts come back where nothing is normalized.
+class LlamaCppVocabulary : public testing::TestWithParam<const char*> {};
+
+TEST_P(LlamaCppVocabulary, GivesThePublishedIds) {
+  const std::string name = std::string("tokenizers/llama.cpp/ggml-vocab-") + GetParam() + ".gguf";
+  REQUIRE_REFERENCE(file, name);
+  REQUIRE_REFERENCE(inputs, name + ".inp");
+  REQUIRE_REFERENCE(outputs, name + ".out");
+  const auto tokenizer = load_tokenizer(file);
+  const auto texts = split(test::read_text(inputs), "\n__ggml_vocab_test__\n");
+  const auto rows = split(test::read_text(outputs), "\n");
+  ASSERT_GE(texts.size(), 40u);
+  ASSERT_GE(rows.size(), texts.size() - 1);
+  for (size_t i = 0; i + 1 < texts.size(); ++i) {
+    std::vector<TokenId> expected;
+    std::istringstream row(rows[i]);
+    for (TokenId id; row >> id;) expected.push_back(id);
+    EXPECT_EQ(tokenizer->encode(texts[i]), expected) << texts[i];
+    if (GetParam() != std::string("bert-bge")) EXPECT_EQ(tokenizer->decode(expected), texts[i]);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(All, LlamaCppVocabulary, testing::Values("bert-bge", "falcon", "gpt-2", "llama-spm"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST(Tiktoken, R50kGivesTheIdsOfItsTestPlans) {
+  REQUIRE_REFERENCE(ranks, "tokenizers/tiktoken/r50k_base.tiktoken");
+  REQUIRE_REFERENCE(plans, "tokenizers/tiktoken/TestPlans.txt");
+  const auto tokenizer = load_tokenizer(ranks);
+  EXPECT_EQ(tokenizer->vocab_size(), 50257);
+  EXPECT_EQ(tokenizer->eos_id(), 50256);
+  int count = 0;
+  for (const std::string& plan : split(test::read_text(plans), "EncodingName: ")) {
+    const size_t text = plan.find("Sample: "), ids = plan.find("\nEncoded: [");
+    if (!plan.starts_with("r50k_base") || text == std::string::npos || ids == std::string::npos) continue;
+    const std::string sample = plan.substr(text + 8, ids - text - 8);
+    std::vector<TokenId> expected;
+    std::istringstream list(plan.substr(ids + 11));
+    for (TokenId id; list >> id; list.ignore(1)) expected.push_back(id);
+    EXPECT_EQ(tokenizer->encode(sample), expected) << sample;
+    EXPECT_EQ(tokenizer->decode(expected), sample);
+    ++count;
+  }
+  EXPECT_GT(count, 50);
 }
 
 TEST(Stories260K, TheTokenizerGivesTheIdsOfItsMaker) {

@@ -2,8 +2,10 @@
 """Holds llmtool's ids and texts against the tokenizers library, on random strings, for every type of model.
 
     check_tokenizers.py --llmtool build/dev/bin/llmtool [--seed 1] [--count 10000] [--tokenizer FILE]...
+    check_tokenizers.py --text README.md --goldens tests/reference/goldens_tokenizers
 
-Without --tokenizer, small tokenizers of each type are trained on the texts given by --text (and kept in --work).
+Small tokenizers of each type are trained on the texts given by --text (and kept in --work). With --goldens, nothing is
+checked, but smaller ones and their rows are written there.
 """
 import argparse
 import json
@@ -80,13 +82,13 @@ def character_map():
     return parsed.normalizer_spec.precompiled_charsmap
 
 
-def trained(kind, files):
+def trained(kind, files, size):
     if kind == "byte_level_bpe":
         t = Tokenizer(models.BPE())
         t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         t.decoder = decoders.ByteLevel()
         t.post_processor = processors.ByteLevel(trim_offsets=False)
-        trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=["<|endoftext|>"],
+        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<|endoftext|>"],
                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     elif kind == "split_bpe":  # Llama 3, Qwen
         t = Tokenizer(models.BPE(ignore_merges=True))
@@ -95,7 +97,7 @@ def trained(kind, files):
             pre_tokenizers.Split(Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
         t.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=["<|begin|>", "<|end|>"],
+        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<|begin|>", "<|end|>"],
                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     elif kind == "falcon_bpe":
         t = Tokenizer(models.BPE())
@@ -103,7 +105,7 @@ def trained(kind, files):
             pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.ByteLevel(add_prefix_space=False),
             pre_tokenizers.Digits(False), pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated")])
         t.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=["<|endoftext|>"],
+        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<|endoftext|>"],
                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     elif kind in ("llama_bpe", "metaspace_bpe"):
         t = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
@@ -113,7 +115,7 @@ def trained(kind, files):
             t.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)
         t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
                                        decoders.Strip(" ", 1, 0)])
-        trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=["<unk>", "<s>", "</s>"] +
+        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<unk>", "<s>", "</s>"] +
                                       [f"<0x{i:02X}>" for i in range(256)], limit_alphabet=200, max_token_length=16)
         t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B",
                                                          special_tokens=[("<s>", 1)])
@@ -129,14 +131,14 @@ def trained(kind, files):
         t.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()])
         t.pre_tokenizer = pre_tokenizers.Whitespace()
         t.decoder = decoders.WordPiece("##", False)
-        trainer = trainers.BpeTrainer(vocab_size=2000, special_tokens=["[UNK]"], end_of_word_suffix="</w>",
+        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["[UNK]"], end_of_word_suffix="</w>",
                                       limit_alphabet=80)
     elif kind in ("bert", "bert_cased"):
         t = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         t.normalizer = normalizers.BertNormalizer(lowercase=kind == "bert")
         t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         t.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(vocab_size=3000,
+        trainer = trainers.WordPieceTrainer(vocab_size=size,
                                             special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     elif kind in ("unigram", "unigram_bytes", "t5"):
         t = Tokenizer(models.Unigram())
@@ -148,7 +150,7 @@ def trained(kind, files):
                                                  normalizers.Replace(Regex(" {2,}"), "▁")])
             t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
         t.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(vocab_size=2000, unk_token="<unk>",
+        trainer = trainers.UnigramTrainer(vocab_size=size, unk_token="<unk>",
                                           special_tokens=["<unk>", "<s>", "</s>"])
     else:
         sys.exit(f"unknown kind {kind}")
@@ -203,6 +205,21 @@ def check(llmtool, model, tokenizer, seed, count, work, name):
     return bad
 
 
+def write_goldens(folder, texts, seed):
+    for kind in KINDS:
+        if kind == "t5":
+            continue  # its map of characters is larger than all else together
+        place = folder / kind
+        place.mkdir(parents=True, exist_ok=True)
+        small = {"llama_bpe": 700, "metaspace_bpe": 700}.get(kind, 450)
+        tokenizer = trained(kind, texts, small)
+        tokenizer.save(str(place / "tokenizer.json"), pretty=False)
+        for name, flag in (("with_special", True), ("without_special", False)):
+            with open(place / f"{name}.jsonl", "w", encoding="utf-8") as out:
+                for row in rows_of(tokenizer, random.Random(seed), 40, flag, flag):
+                    out.write(json.dumps(row) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llmtool", default="build/dev/bin/llmtool")
@@ -212,7 +229,10 @@ def main():
     parser.add_argument("--tokenizer", action="append", default=[], help="a tokenizer.json")
     parser.add_argument("--text", action="append", default=[], help="a text to train the small tokenizers on")
     parser.add_argument("--work", help="folder for tokenizers and rows (default: a temporary one)")
+    parser.add_argument("--goldens", help="folder to write goldens into")
     a = parser.parse_args()
+    if a.goldens:
+        return write_goldens(pathlib.Path(a.goldens), a.text, a.seed)
     work = pathlib.Path(a.work or tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
     bad = 0
@@ -223,7 +243,7 @@ def main():
             model = work / kind / "tokenizer.json"
             model.parent.mkdir(exist_ok=True)
             if not model.exists():
-                trained(kind, a.text).save(str(model))
+                trained(kind, a.text, 3000).save(str(model))
             bad += check(a.llmtool, model, Tokenizer.from_file(str(model)), a.seed, a.count, work, kind)
     sys.exit(1 if bad else 0)
 

@@ -1,4 +1,4 @@
-"""Makes tests/reference/goldens/byte_bpe from its corpus.txt: what the reference library learns on it.
+"""Makes tests/reference/goldens_byte_bpe from its corpus.txt: what the reference library learns on it.
 
 Needs tokenizers; run from the repository's root. For each case of cases.json (vocab_size, min_frequency and user symbols)
 NAME.merges has a merge a line, as "left right"; smallest.json is the whole file of the first case.
@@ -15,7 +15,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
-FOLDER = pathlib.Path("tests/reference/goldens/byte_bpe")
+FOLDER = pathlib.Path("tests/reference/goldens_byte_bpe")
 CASES = {
     "smallest": dict(vocab_size=290, min_frequency=0, user_symbols=[]),
     "whole": dict(vocab_size=8000, min_frequency=0, user_symbols=[]),  # ends when no pair is left

@@ -1,6 +1,7 @@
 #pragma once
 // Vocabularies in GGUF files: tokenizer.ggml.*.
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@ namespace llmtool {
 /// Whether the file carries a vocabulary of a kind that can be read: tokenizer.ggml.model "llama", "t5",
 /// "gpt2" or "bert".
 bool has_gguf_vocabulary(const GgufMetadata& metadata);
+/// The tokenizer of the file. Throws Error naming the key.
+std::shared_ptr<const Tokenizer> tokenizer_of_gguf(const GgufMetadata& metadata);
 /// Whether it is one of SentencePiece's: "llama" or "t5".
 bool is_sentencepiece(const GgufMetadata& metadata);
 /// Such a one as the bytes of a tokenizer.model. Throws Error naming the key.

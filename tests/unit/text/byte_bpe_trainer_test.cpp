@@ -18,7 +18,7 @@ using nlohmann::json;
 using Pieces = std::vector<std::string>;
 
 std::filesystem::path golden(const std::string& name) {
-  return test::source_file("tests/reference/goldens/byte_bpe/" + name);
+  return test::source_file("tests/reference/goldens_byte_bpe/" + name);
 }
 
 TokenizerTrainingResult train(const TokenizerTraining& settings, const Pieces& pieces) {
