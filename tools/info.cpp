@@ -36,7 +36,7 @@ nlohmann::ordered_json tokenizer_row(const Tokenizer& tokenizer) {
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
     if (tokenizer.is_special(id)) special[tokenizer.piece(id)] = id;
   }
-  return {{"type", "SentencePiece"},      {"vocab_size", tokenizer.vocab_size()},
+  return {{"type", tokenizer.kind()},     {"vocab_size", tokenizer.vocab_size()},
           {"special_tokens", special},    {"bos_id", tokenizer.bos_id()},
           {"eos_id", tokenizer.eos_id()}, {"adds_bos", tokenizer.adds_bos()}};
 }

@@ -196,7 +196,8 @@ void print_text(const Tokenizer& tokenizer, const CorpusOptions& corpus, bool js
 
 nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& tokenizer,
                                          const CorpusOptions& corpus) {
-  nlohmann::ordered_json report = {{"vocab_size", tokenizer.vocab_size()}, {"hash", hex(tokenizer.hash())}};
+  nlohmann::ordered_json report = {
+      {"type", tokenizer.kind()}, {"vocab_size", tokenizer.vocab_size()}, {"hash", hex(tokenizer.hash())}};
   nlohmann::ordered_json special = nlohmann::ordered_json::object();
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
     if (tokenizer.is_special(id)) special[tokenizer.piece(id)] = id;

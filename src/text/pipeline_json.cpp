@@ -151,6 +151,7 @@ void read_model(const JsonObject& model, Pipeline& p) {
            : model.has("max_input_chars_per_word")                     ? "WordPiece"
                                                                        : "WordLevel";
   }
+  p.kind = (p.bytes.used ? "byte-level " : "") + type;
   if (p.bytes.used && type != "BPE")
     throw Error(cat(model.origin(), ": a model of type \"", type, "\" over bytes is not supported"));
   if (type == "BPE") return read_bpe(model, p);

@@ -18,6 +18,7 @@
 namespace llmtool {
 
 struct Pipeline {
+  std::string kind;       // of the model
   Vocabulary vocabulary;  // the model's and the added tokens, as they are spelled
   std::vector<AddedToken> added;
   Normalizer normalizer;
@@ -45,6 +46,7 @@ class PipelineTokenizer : public Tokenizer {
   Repair repair() const override;
   std::string piece(TokenId id) const override;
   TokenId find(std::string_view piece) const override { return p_.vocabulary.find(piece); }
+  std::string kind() const override { return p_.kind; }
   int64_t vocab_size() const override { return p_.vocabulary.size(); }
   bool is_special(TokenId id) const override;
   TokenId bos_id() const override { return bos_; }

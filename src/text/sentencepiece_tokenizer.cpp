@@ -112,6 +112,19 @@ std::vector<TokenId> SentencePieceTokenizer::encode(std::string_view text,
   return ids;
 }
 
+std::string SentencePieceTokenizer::kind() const {
+  switch (model_.algorithm) {
+    case SentencePieceModel::Algorithm::unigram:
+      return "SentencePiece unigram";
+    case SentencePieceModel::Algorithm::bpe:
+      return "SentencePiece BPE";
+    case SentencePieceModel::Algorithm::word:
+      return "SentencePiece word";
+    default:
+      return "SentencePiece char";
+  }
+}
+
 TokenId SentencePieceTokenizer::find(std::string_view piece) const {
   const TokenId id = processor_.PieceToId(piece);
   return id >= 0 && id < vocab_size() && at(id).text == piece ? id : -1;

@@ -26,6 +26,7 @@ class SentencePieceTokenizer : public Tokenizer {
   Repair repair() const override { return Repair::each_byte; }
   std::string piece(TokenId id) const override { return at(id).text; }
   TokenId find(std::string_view piece) const override;
+  std::string kind() const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(model_.pieces.size()); }
   bool is_special(TokenId id) const override;
   TokenId bos_id() const override { return special(model_.bos_id); }

@@ -30,7 +30,7 @@ class SpecParser {
     if (one_of("#")) spec.alternate = ++at_ > 0;
     if (one_of("0")) {
       ++at_;
-      if (!spec.given_fill) spec.fill = "0";
+      if (!spec.given_fill) spec.fill.assign(1, '0');
       if (!spec.align) spec.align = '=';
     }
     spec.width = std::max<int64_t>(number(), 0);
@@ -155,7 +155,7 @@ std::string format_integer(Heap& heap, int64_t n, const Spec& spec) {
       fail(cat("Unknown format code '", spec.type, "' for object of type 'int'"));
   }
   if (spec.grouping == ',' && base != 10) fail(cat("Cannot specify ',' with '", spec.type, "'."));
-  const std::string sign = sign_of(spec, n < 0) + (spec.alternate ? prefix : "");
+  const std::string sign = cat(sign_of(spec, n < 0), spec.alternate ? prefix : "");
   return finish_number(heap, spec, sign, digits_in_base(magnitude(n), base, spec.type == 'X'), "",
                        base == 10 ? 3 : 4);
 }

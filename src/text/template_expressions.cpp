@@ -433,7 +433,7 @@ ExprPtr ExpressionParser::call(ExprPtr callee) {
 
 std::string ExpressionParser::dotted_name() {
   std::string name = stream_.take_name("a name");
-  while (stream_.skip_op(".")) name += "." + stream_.take_name("a name");
+  while (stream_.skip_op(".")) name.append(1, '.').append(stream_.take_name("a name"));
   return name;
 }
 

@@ -199,7 +199,7 @@ class Percent {
     out.add(justified(heap_, shown, how.width, " ", how.left ? 0 : 1));
   }
   void finish(Builder& out, const Conversion& how, Number& n, bool negative) {
-    n.sign = negative ? "-" : how.plus ? "+" : how.space ? " " : "";
+    n.sign = std::string(negative ? "-" : how.plus ? "+" : how.space ? " " : "");
     const bool inside = how.zero && !how.left;
     out.add(n.filled(heap_, how.width, inside ? '0' : ' ', how.left, inside));
   }

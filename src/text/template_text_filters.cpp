@@ -224,7 +224,7 @@ Value tojson(Heap& heap, const Value& value, Arguments& arguments) {
   style.sort = bound.truth(heap, 3);
   if (!bound.none(1)) {
     style.pretty = true;
-    style.item_separator = ",";
+    style.item_separator.assign(1, ',');
     if (bound[1].is(Kind::kString)) {
       style.indent = bound[1].text();
     } else {

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "support.h"
@@ -260,6 +262,70 @@ TEST_F(Tokenize, MistakesAreNamed) {
   const RunResult beyond = run({"decode", "--model", path("t")}, "5 99999\n");
   EXPECT_EQ(beyond.code, 1);
   EXPECT_SAYS(beyond.err, "99999");
+}
+
+TEST_F(Tokenize, ByteLevelBpeIsTrainedSavedAndRead) {
+  const RunResult trained = run({"train", "--model-type", "byte-bpe", "--vocab-size", "300", "--input",
+                                 path("text.txt"), "--output", path("gpt"), "--json"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_EQ(json::parse(trained.out).at("vocab_size"), 300);
+  EXPECT_FALSE(std::filesystem::exists(place / "gpt" / "tokenizer.model"));
+  EXPECT_EQ(json::parse(read_text(place / "gpt" / "tokenizer.json")).at("model").at("type"), "BPE");
+  const std::string text = "the river\truns  <|endoftext|> na\xC3\xAFve \xF0\x9F\xA6\xA2\n\n";
+  const RunResult encoded = run({"encode", "--model", path("gpt"), "--no-parse-special"}, text);
+  ASSERT_EQ(encoded.code, 0) << encoded.err;
+  EXPECT_EQ(run({"decode", "--model", path("gpt")}, encoded.out).out, text);
+  const RunResult parsed = run({"encode", "--model", path("gpt")}, "<|endoftext|>");
+  EXPECT_EQ(parsed.out, "0\n");
+}
+
+TEST_F(Tokenize, CheckNamesTheRowsThatDiffer) {
+  const std::string model =
+      test::source_file("tests/reference/goldens_tokenizers/bert/tokenizer.json").string();
+  const std::string rows =
+      test::source_file("tests/reference/goldens_tokenizers/bert/with_special.jsonl").string();
+  const RunResult same = run({"check", model, "--against", rows});
+  EXPECT_EQ(same.code, 0) << same.err;
+  EXPECT_SAYS(same.out, "40 of 40 rows agree");
+  write_text(place / "rows.jsonl", "{\"text\": \"a\", \"ids\": [1, 2]}\n");
+  const RunResult other = run({"check", model, "--against", path("rows.jsonl")});
+  EXPECT_EQ(other.code, 1);
+  EXPECT_SAYS(other.out, "rows.jsonl: row 1: \"a\": at 0: expected 1 \"[UNK]\", found 2 \"[CLS]\"");
+  EXPECT_SAYS(other.out, "0 of 1 rows agree");
+  const RunResult table = run({"check", model, "--against", path("rows.jsonl"), "--json"});
+  EXPECT_EQ(json::parse(table.out).at("agree"), 0);
+  write_text(place / "rows.jsonl", "{\"text\": \"a\"}\n");
+  EXPECT_SAYS(run({"check", model, "--against", path("rows.jsonl")}).err, "row 1: ids: expected a list");
+}
+
+TEST_F(Tokenize, TemplateRendersConversationsAndTheirIds) {
+  std::filesystem::create_directories(place / "chat");
+  std::filesystem::copy_file(
+      test::source_file("tests/reference/goldens_tokenizers/byte_level_bpe/tokenizer.json"),
+      place / "chat" / "tokenizer.json");
+  write_text(place / "chat" / "tokenizer_config.json",
+             json{{"eos_token", "<|endoftext|>"},
+                  {"chat_template",
+                   "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
+                   "{% if add_generation_prompt %}assistant:{% endif %}{% if tools %}{{ tools | tojson }}{% "
+                   "endif %}"}}
+                 .dump());
+  const std::string row = R"({"messages": [{"role": "user", "content": "Hi"}], "add_generation_prompt": true,
+ "tools": [{"name": "f", "a": 1}]})";
+  std::string line = row;
+  line.erase(line.find('\n'), 1);
+  const RunResult r =
+      run({"template", "--model", path("chat"), "--input-format", "jsonl", "--json"}, line + "\n");
+  ASSERT_EQ(r.code, 0) << r.err;
+  const json answer = json::parse(r.out);
+  EXPECT_EQ(answer.at("text"), "user: Hi<|endoftext|>assistant:[{\"name\": \"f\", \"a\": 1}]");
+  const auto ids = answer.at("ids").get<std::vector<int>>();
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 0), 1);
+  EXPECT_EQ(run({"template", "--model", path("chat")}, line + "\n").out,
+            answer.at("text").get<std::string>() + "\n");
+  const RunResult bad = run({"template", "--model", path("chat")}, "{\"messages\": 3}\n");
+  EXPECT_EQ(bad.code, 1);
+  EXPECT_SAYS(bad.err, "standard input: row 1: messages: expected a list, found 3");
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ TEST(Llama2Tokenizer, GivesTheIdsThatLlamaCppPublished) {
 class LlamaCppVocabulary : public testing::TestWithParam<const char*> {};
 
 TEST_P(LlamaCppVocabulary, GivesThePublishedIds) {
-  const std::string name = std::string("tokenizers/llama.cpp/ggml-vocab-") + GetParam() + ".gguf";
+  const std::string kind = GetParam(), name = "tokenizers/llama.cpp/ggml-vocab-" + kind + ".gguf";
   REQUIRE_REFERENCE(file, name);
   REQUIRE_REFERENCE(inputs, name + ".inp");
   REQUIRE_REFERENCE(outputs, name + ".out");
@@ -63,7 +63,8 @@ TEST_P(LlamaCppVocabulary, GivesThePublishedIds) {
     std::istringstream row(rows[i]);
     for (TokenId id; row >> id;) expected.push_back(id);
     EXPECT_EQ(tokenizer->encode(texts[i]), expected) << texts[i];
-    if (GetParam() != std::string("bert-bge")) EXPECT_EQ(tokenizer->decode(expected), texts[i]);
+    if (kind == "bert-bge") continue;  // whose normalization cannot be undone
+    EXPECT_EQ(tokenizer->decode(expected), texts[i]);
   }
 }
 INSTANTIATE_TEST_SUITE_P(All, LlamaCppVocabulary, testing::Values("bert-bge", "falcon", "gpt-2", "llama-spm"),

@@ -43,4 +43,4 @@ std::string read_text(const std::filesystem::path& path);
 /// Skips the test where the reference data is absent.
 #define REQUIRE_REFERENCE(variable, relative)                    \
   const auto variable = llmtool::test::reference_data(relative); \
-  if (variable.empty()) GTEST_SKIP() << "no reference data: " relative
+  if (variable.empty()) GTEST_SKIP() << "no reference data: " << (relative)

@@ -54,6 +54,7 @@ class Tokenizer {
   /// The id of a piece; -1: there is none.
   virtual TokenId find(std::string_view piece) const = 0;
 
+  virtual std::string kind() const = 0;  // "SentencePiece BPE", "WordPiece", ...
   virtual int64_t vocab_size() const = 0;
   virtual bool is_special(TokenId id) const = 0;  // control or unknown
   virtual TokenId bos_id() const = 0;             // -1: the vocabulary has none; likewise below
