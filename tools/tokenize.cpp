@@ -146,13 +146,22 @@ void add_text_flags(CLI::App& app, TokenizeFlags& f) {
   app.add_flag("--strict", f.strict, "Invalid UTF-8 and NUL are errors, not repaired");
 }
 
+/// Two flags, "--parse-special" and "--no-parse-special"; not set where neither is given.
+void add_switch(CLI::App& app, const std::string& name, const std::string& no_name,
+                std::optional<bool>& value, const std::string& help) {
+  CLI::Option* const yes = app.add_flag_callback(
+      name, [&value] { value = true; }, help);
+  app.add_flag_callback(
+         no_name, [&value] { value = false; }, "The opposite")
+      ->excludes(yes);
+}
+
 void add_special_flags(CLI::App& app, TokenizeFlags& f) {
-  app.add_flag("--add-special-tokens,!--no-special-tokens", f.add_special,
-               "Put BOS, [CLS] or the like around a text (default: as the tokenizer's own library; not in a "
-               "shard)");
-  app.add_flag(
-      "--parse-special,!--no-parse-special", f.parse_special,
-      "Special tokens written in the text become their ids (default: yes; no with a tokenizer.model)");
+  add_switch(
+      app, "--add-special-tokens", "--no-special-tokens", f.add_special,
+      "Put BOS, [CLS] or the like around a text (default: as the tokenizer's own library; not in a shard)");
+  add_switch(app, "--parse-special", "--no-parse-special", f.parse_special,
+             "Special tokens written in the text become their ids (default: yes; no with a tokenizer.model)");
 }
 
 void add_train(CLI::App& parent, std::shared_ptr<TokenizeFlags> f) {

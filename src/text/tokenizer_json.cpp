@@ -99,7 +99,8 @@ Json replace(const char* from, const char* to) {
 
 std::string tokenizer_json(const SentencePieceModel& model) {
   if (model.has_character_map || model.algorithm == Algorithm::word || model.remove_extra_whitespaces ||
-      model.add_dummy_prefix || model.treat_whitespace_as_suffix || model.unk_id < 0) {
+      model.add_dummy_prefix || model.treat_whitespace_as_suffix || model.unk_id < 0 ||
+      model.unk_id >= static_cast<int64_t>(model.pieces.size())) {
     return "";
   }
   Json decoders = Json::array({replace(kSpace, " ")});

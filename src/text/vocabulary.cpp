@@ -8,7 +8,7 @@
 namespace llmtool {
 
 namespace {
-constexpr int64_t kMaxId = int64_t{1} << 24;
+constexpr int64_t kMaxId = int64_t{1} << 21;  // gaps cost memory, too
 }
 
 size_t Vocabulary::slot_of(std::string_view token) const {

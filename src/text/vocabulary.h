@@ -13,7 +13,7 @@ namespace llmtool {
 /// Both ways between tokens and ids; ids may have gaps.
 class Vocabulary {
  public:
-  /// Throws Error, opening with `origin`, on an id beyond 2^24, one that has another token already, or a
+  /// Throws Error, opening with `origin`, on an id beyond 2^21, one that has another token already, or a
   /// token that has another id.
   void add(std::string_view token, int64_t id, const std::string& origin);
   /// -1: there is none.

@@ -12,6 +12,7 @@
 #include "llmtool/text/train_tokenizer.h"
 #include "support.h"
 #include "text/sentencepiece_model.h"
+#include "text/sentencepiece_tokenizer.h"
 #include "text/utf8.h"
 
 namespace llmtool {
@@ -236,6 +237,17 @@ TEST(SentencePieceModel, DamagedFilesAreRefusedOrRead) {
     } catch (const Error&) {
     }
   }
+}
+
+TEST(TokenizerJsonOfSentencePiece, AnUnknownIdBeyondThePiecesGivesNone) {
+  SentencePieceModel model;
+  model.pieces = {{"<unk>", 0, SentencePieceModel::Type::unknown},
+                  {"a", -1, SentencePieceModel::Type::normal}};
+  model.algorithm = SentencePieceModel::Algorithm::bpe;
+  model.add_dummy_prefix = model.remove_extra_whitespaces = false;
+  EXPECT_NE(tokenizer_json(model), "");
+  model.unk_id = 45;
+  EXPECT_EQ(tokenizer_json(model), "");
 }
 
 }  // namespace
