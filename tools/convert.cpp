@@ -79,11 +79,11 @@ std::vector<float> outputs_of(ThreadPool& pool, const fs::path& path, const std:
 
 nlohmann::ordered_json verify(const ConvertFlags& flags, const ModelSource& source,
                               const Tokenizer* tokenizer) {
-  if (!tokenizer)
-    throw UsageError("--verify: the model has no tokenizer that can be read; give a --tokenizer");
   ThreadPool pool(flags.common.threads);
   std::vector<TokenId> ids = tokenizer->encode(read_file(flags.verify), {.add_special_tokens = true});
-  ids.resize(std::min<size_t>({ids.size(), 256, static_cast<size_t>(source.config().context())}));
+  const int64_t context =
+      std::min(source.config().context(), ModelSource::open(flags.out)->config().context());
+  ids.resize(std::min<size_t>({ids.size(), 256, static_cast<size_t>(context)}));
   if (ids.empty()) throw UsageError(cat("--verify: ", flags.verify, ": expected text, found none"));
   const std::vector<float> before = outputs_of(pool, flags.in, ids), after = outputs_of(pool, flags.out, ids);
   const size_t V = before.size() / ids.size();
@@ -112,13 +112,22 @@ int run_convert(const ConvertFlags& flags) {
   if (!gguf && dtype_block(dtype).elements != 1)
     throw UsageError(cat("--dtype ", flags.dtype, ": a Hugging Face folder holds f32, f16 or bf16"));
   const auto tokenizer = tokenizer_of(*source, flags.tokenizer);
+  if (!flags.verify.empty()) {
+    if (!fs::is_regular_file(flags.verify))
+      throw UsageError(cat("--verify: ", flags.verify, ": no such file"));
+    if (!tokenizer)
+      throw UsageError("--verify: the model has no tokenizer that can be read; give a --tokenizer");
+  }
   const ConvertProgress progress = [&](int64_t done, int64_t all) {
     show_progress(cat("tensor ", done, " of ", all));
   };
   if (gguf) {
     const auto vocabulary = tokenizer ? gguf_vocabulary(*tokenizer) : std::vector<GgufEntry>();
-    if (vocabulary.empty()) warn("no tokenizer that GGUF can hold (SentencePiece BPE): the file has none");
     convert_to_gguf(*source, flags.out, dtype, vocabulary, progress);
+    if (vocabulary.empty()) {
+      warn(tokenizer ? "the tokenizer is of a kind that GGUF cannot hold: the file has none"
+                     : "the model has no tokenizer: the file has none");
+    }
     if (source->config().pooler)
       warn("the pooler is left out, for which GGUF has no place: cls, mean and last pooling do without it");
   } else {

@@ -74,7 +74,7 @@ nlohmann::ordered_json describe(const InfoFlags& flags) {
                                  {"head", head_name(c)},
                                  {"parameters", parameters},
                                  {"parameters_by_part", parts},
-                                 {"dtype", dtype_name(usual_dtype(*source))},
+                                 {"dtype", dtype_name(stored_dtype(*source))},
                                  {"context", c.context()},
                                  {"vocab_size", c.vocab_size},
                                  {"hidden_size", c.hidden_size},

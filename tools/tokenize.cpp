@@ -240,7 +240,7 @@ std::function<int()> tokenize_command(CLI::App& app) {
     }
     TokenizeConfig config = f->config();
     if (app.got_subcommand("template")) {
-      print_rendered(*tokenizer, config.corpus.inputs, f->common.json);
+      print_rendered(*tokenizer, f->model, config.corpus.inputs, f->common.json);
       return 0;
     }
     if (app.got_subcommand("decode")) {

@@ -29,7 +29,8 @@ nlohmann::ordered_json context_of(const std::string& line, const std::string& wh
 
 class Templates {
  public:
-  explicit Templates(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  Templates(const Tokenizer& tokenizer, std::string origin)
+      : tokenizer_(tokenizer), origin_(std::move(origin)) {}
 
   std::string render(const nlohmann::ordered_json& context, const std::string& where) {
     const bool tools = context.contains("tools") && context["tools"].is_array();
@@ -37,8 +38,10 @@ class Templates {
     if (!compiled) {
       const std::string& source = tokenizer_.chat_template(tools);
       if (source.empty())
-        throw Error("the tokenizer has no chat template (tokenizer_config.json, chat_template.jinja)");
-      compiled = std::make_unique<const ChatTemplate>(source, "chat_template");
+        throw Error(
+            origin_ +
+            ": expected a chat template (in tokenizer_config.json or chat_template.jinja), found none");
+      compiled = std::make_unique<const ChatTemplate>(source, origin_ + ": chat template");
     }
     try {
       return compiled->render(context);
@@ -49,13 +52,15 @@ class Templates {
 
  private:
   const Tokenizer& tokenizer_;
+  std::string origin_;
   std::unique_ptr<const ChatTemplate> plain_, with_tools_;
 };
 }  // namespace
 
-void print_rendered(const Tokenizer& tokenizer, const std::vector<std::string>& given, bool json) {
+void print_rendered(const Tokenizer& tokenizer, const std::string& origin,
+                    const std::vector<std::string>& given, bool json) {
   const std::vector<std::string> inputs = given.empty() ? std::vector<std::string>{"-"} : given;
-  Templates templates(tokenizer);
+  Templates templates(tokenizer, origin);
   for (const std::string& input : inputs) {
     std::ifstream file;
     if (input != "-") {

@@ -17,7 +17,9 @@ int check_tokenizer(const Tokenizer& tokenizer, const std::string& rows, const E
                     bool json);
 /// Renders rows {"messages", "tools", "add_generation_prompt", ...} through the model's chat template: the
 /// texts, or with `json` rows {"text", "ids"}.
-void print_rendered(const Tokenizer& tokenizer, const std::vector<std::string>& inputs, bool json);
+/// `origin` is where the tokenizer comes from.
+void print_rendered(const Tokenizer& tokenizer, const std::string& origin,
+                    const std::vector<std::string>& inputs, bool json);
 nlohmann::ordered_json inspect_tokenizer(ThreadPool& pool, const Tokenizer& tokenizer,
                                          const CorpusOptions& corpus);
 

@@ -14,9 +14,11 @@ namespace llmtool {
 
 namespace {
 namespace fs = std::filesystem;
-constexpr size_t kPiece = size_t{64} << 10;       // a piece is cut as soon as it can be beyond this
-constexpr size_t kLongest = size_t{1} << 20;      // and by force here
-constexpr size_t kLongestWord = size_t{8} << 20;  // or here, where only words may be cut apart
+constexpr size_t kPiece = size_t{64} << 10;   // a piece is cut as soon as it can be beyond this
+constexpr size_t kLongest = size_t{1} << 20;  // and by force here
+constexpr size_t kPieceOfWords =
+    size_t{16} << 20;  // as long as documents mostly are: cutting is not for every tokenizer
+constexpr size_t kLongestWord = size_t{64} << 20;  // or here, where only words may be cut apart
 constexpr size_t kLongestRow = size_t{1} << 30;
 
 bool is_jsonl(std::string path) {
@@ -62,10 +64,10 @@ size_t character_before_end(std::string_view text) {
 
 /// Where to cut `text`, 0 for nowhere yet.
 size_t cut_at(std::string_view text, bool words_only) {
-  if (text.size() < kPiece) return 0;
+  if (text.size() < (words_only ? kPieceOfWords : kPiece)) return 0;
   if (words_only) {
     // No pre-tokenizer joins two words, but many look at what stands around line breaks.
-    for (size_t i = text.size() - 2; i > 0; --i) {
+    for (size_t i = text.size() - 2; i > kPiece; --i) {
       if (text[i] == ' ' && is_letter(text[i - 1]) && is_letter(text[i + 1])) return i;
     }
     return text.size() < kLongestWord ? 0 : character_before_end(text);
@@ -249,7 +251,7 @@ CorpusCounts read_corpus(const CorpusOptions& options, const Sink& sink) {
 
 CorpusCounts encode_corpus(ThreadPool& pool, const Tokenizer& tokenizer, const CorpusOptions& options,
                            const std::function<void(std::vector<TokenId>&& ids, bool document_ends)>& sink) {
-  constexpr size_t kBatchBytes = size_t{8} << 20;
+  const size_t batch_bytes = tokenizer.cuts_at_words() ? 4 * kPieceOfWords : size_t{8} << 20;
   std::vector<CorpusPiece> batch;
   size_t bytes = 0;
   const auto encode_batch = [&] {
@@ -271,7 +273,7 @@ CorpusCounts encode_corpus(ThreadPool& pool, const Tokenizer& tokenizer, const C
   const CorpusCounts counts = read_corpus(cut, [&](CorpusPiece&& piece) {
     bytes += piece.text.size();
     batch.push_back(std::move(piece));
-    if (bytes >= kBatchBytes || batch.size() >= 4096) encode_batch();
+    if (bytes >= batch_bytes || batch.size() >= 4096) encode_batch();
   });
   encode_batch();
   return counts;

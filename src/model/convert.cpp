@@ -5,6 +5,7 @@
 #include <map>
 
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
 #include "llmtool/io/safetensors.h"
 #include "llmtool/kernels/convert.h"
 #include "llmtool/model/transformer.h"
@@ -80,6 +81,8 @@ void check_gguf(const ModelConfig& c, const Architecture& row) {
   const bool plain = c.model_type == "qwen3" || c.model_type == "qwen3_moe" || c.model_type == "olmo2" ||
                      row.norm_offset != 0;
   if (plain && c.attention_bias) refuse(c.model_type + " with attention_bias");
+  if (c.model_type == "falcon" && c.attention_bias) refuse("falcon with biases");
+  if (c.model_type == "gpt_neox" && !c.attention_bias) refuse("gpt_neox without attention_bias");
   const bool no_head_dim = c.model_type == "qwen2" || c.model_type == "qwen2_moe";
   if (no_head_dim && c.num_attention_heads * c.head_dim != c.hidden_size)
     refuse(cat(c.model_type, " with head_dim ", c.head_dim));
@@ -140,6 +143,10 @@ std::vector<GgufEntry> gguf_metadata(const ModelSource& source, const Architectu
   const Keys k(list, family.name);
   // llama.cpp knows no window in these families: within it, there is no difference.
   const bool window_lost = row.windows == Windows::all && has_window(c);
+  if (window_lost && c.sliding_window < c.context()) {
+    warn(cat("llama.cpp knows no window in ", c.model_type, ": the file's context ends at ", c.sliding_window,
+             " of ", c.context(), " positions"));
+  }
   k.integer("context_length",
             window_lost ? std::min(c.context(), c.sliding_window) : c.max_position_embeddings);
   k.integer("embedding_length", c.hidden_size);
@@ -242,16 +249,24 @@ void to_file_order(const ModelConfig& c, const Param& p, std::vector<float>& val
 }
 }  // namespace
 
-DType usual_dtype(const ModelSource& source) {
+DType stored_dtype(const ModelSource& source) {
   const Transformer model(source.config());
   std::map<DType, int64_t> counts;
   for (const Param& p : model.params().list()) {
-    if (const Tensor t = source.find(p).tensor) counts[t.dtype] += t.size();
+    const StoredParam stored = source.find(p);
+    if (!stored.tensor)
+      throw Error(cat(source.path().string(), ": ", stored.name, ": not among the file's tensors"));
+    counts[stored.tensor.dtype] += p.value.size();
   }
   DType most = DType::f32;
   for (const auto& [dtype, n] : counts) {
     if (n > counts[most]) most = dtype;
   }
+  return most;
+}
+
+DType usual_dtype(const ModelSource& source) {
+  const DType most = stored_dtype(source);
   return most == DType::f16 || most == DType::bf16 ? most : DType::f32;
 }
 

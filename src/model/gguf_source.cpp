@@ -156,6 +156,10 @@ ModelConfig read_config(const GgufFile& file) {
   c.vocab_size = read_embedding(file).rows();
   c.hidden_size = k.integer("embedding_length");
   c.num_hidden_layers = k.integer("block_count");
+  if (c.num_hidden_layers > static_cast<int64_t>(file.tensors().size() + file.unreadable().size())) {
+    k.refuse("block_count", cat("expected at most a layer for each of ", file.tensors().size(),
+                                " tensors, found ", c.num_hidden_layers));
+  }
   c.intermediate_size = k.integer("feed_forward_length");
   c.num_attention_heads = k.integer("attention.head_count");
   c.num_key_value_heads = k.integer("attention.head_count_kv", c.num_attention_heads);

@@ -1,5 +1,6 @@
 #include "llmtool/model/model_source.h"
 
+#include <cstring>
 #include <fstream>
 #include <set>
 
@@ -40,9 +41,31 @@ class FolderSource : public ModelSource {
     const WeightNames& names = architecture(config_).names;
     if (*names.pooler && !stored_as(cat(names.prefix, names.pooler, ".weight")).empty())
       config_.pooler = true;
+    // A head of its own counts, whatever the config says, as in transformers 5.
+    if (config_.tie_word_embeddings && has_other_head()) config_.tie_word_embeddings = false;
   }
   const char* format() const override { return "Hugging Face folder"; }
   EmbeddingSettings embedding() const override { return read_embedding_settings(path_); }
+
+  bool has_other_head() const {
+    const WeightNames& names = architecture(config_).names;
+    const std::string own = cat(names.head, ".weight");
+    const std::string shared = stored_as(cat(names.prefix, names.embedding, ".weight"));
+    const auto head = files_.tensors().find(own), embedding = files_.tensors().find(shared);
+    if (!*names.head || head == files_.tensors().end() || embedding == files_.tensors().end()) return false;
+    const Tensor a = head->second, b = embedding->second;
+    if (a.bytes() != b.bytes() || a.dtype != b.dtype) return true;
+    // A few pages tell: copies are whole, and to read all of them would take the time that mapping saves.
+    constexpr size_t kPage = 4096, kPages = 64;
+    const size_t bytes = a.bytes(), step = std::max(kPage, bytes / kPages);
+    for (size_t at = 0; at < bytes; at += step) {
+      if (std::memcmp(static_cast<const char*>(a.data) + at, static_cast<const char*>(b.data) + at,
+                      std::min(kPage, bytes - at)) != 0) {
+        return true;
+      }
+    }
+    return false;
+  }
 
   StoredParam find(const Param& p) const override {
     StoredParam stored{p.name, {}, p.transpose, p.file_rows};

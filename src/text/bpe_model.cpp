@@ -267,6 +267,7 @@ bool BpeModel::tile(std::string_view part, std::vector<TokenId>& ids) const {
 }
 
 void BpeModel::encode_long(std::string_view word, std::vector<TokenId>& ids) const {
+  const size_t first = ids.size();
   std::vector<TokenId> symbols;
   const auto merged = [&](std::string_view part) {
     if (part.empty() || tile(part, ids)) return;
@@ -283,6 +284,15 @@ void BpeModel::encode_long(std::string_view word, std::vector<TokenId>& ids) con
     const TokenId id =
         bytes_ ? byte_ids_[static_cast<uint8_t>(word[from])] : pieces_.find(word.substr(from, at - from));
     if (id >= 0 && in_rules_[static_cast<size_t>(id)]) continue;
+    if (id < 0 && options_.unknown < 0) {
+      // What vanishes does not keep its neighbours apart.
+      symbols.clear();
+      symbols_of(word, symbols);
+      merge(symbols);
+      ids.resize(first);
+      ids.insert(ids.end(), symbols.begin(), symbols.end());
+      return;
+    }
     merged(word.substr(done, from - done));
     size_t end = at;
     while (id < 0 && end < word.size()) {

@@ -39,6 +39,8 @@ Loaded of_document(const json& document, TokenizerSettings settings, const std::
 Loaded of_json(TokenizerSettings settings, const std::string& origin) {
   json document = parse_json(settings.files.at("tokenizer.json"), origin);
   if (document.is_object()) add_named_tokens(document, settings, origin);
+  settings.add_bos = settings.add_eos =
+      std::nullopt;  // the file's post-processor says what stands around a text
   return of_document(document, std::move(settings), origin);
 }
 
@@ -83,6 +85,7 @@ Loaded of_folder(const fs::path& folder, std::map<std::string, std::string> file
     return of_json(std::move(settings), inside("tokenizer.json"));
   if (has("tokenizer.model")) return of_model_file(std::move(settings), inside("tokenizer.model"));
   if (has("vocab.json") && has("merges.txt")) {
+    settings = with_usual_tokens(std::move(settings));
     const json document = document_of_merges(settings, origin);
     return of_document(document, std::move(settings), origin);
   }

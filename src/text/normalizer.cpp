@@ -108,14 +108,17 @@ Normalizer precompiled(const JsonObject& o) {
 Normalizer replace(const JsonObject& o) {
   const std::string content = o.string("content");
   const auto pattern = std::make_shared<const Regex>(read_pattern(o));
-  return [content, pattern](std::string& text, bool) {
+  return [content, pattern, origin = o.origin()](std::string& text, bool) {
     if (text.empty()) return;
+    const size_t most = (size_t{16} << 20) + 64 * text.size();
     std::string out;
     size_t done = 0;
     pattern->for_each(text, [&](size_t begin, size_t end) {
       out.append(text, done, begin - done);
       out += content;
       done = end;
+      if (out.size() > most)
+        throw Error(cat(origin, ": a text of ", text.size(), " bytes becomes more than ", most));
     });
     if (done == 0 && out.empty()) return;
     text = out.append(text, done);

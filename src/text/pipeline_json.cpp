@@ -38,7 +38,7 @@ Vocabulary vocabulary_of(const JsonObject& model) {
     throw Error(where + ": expected an object of tokens and their ids");
   Vocabulary vocabulary;
   for (const auto& [token, id] : model.json().at("vocab").items()) {
-    vocabulary.add(token, id_of(id, where), where);
+    vocabulary.add(token, id_of(id, cat(where, ": \"", token, "\"")), where);
   }
   return vocabulary;
 }

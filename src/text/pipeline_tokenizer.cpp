@@ -62,9 +62,11 @@ bool PipelineTokenizer::is_special(TokenId id) const {
 
 std::string PipelineTokenizer::surface(TokenId id, bool at_start) const {
   check(id);
-  if (special_[static_cast<size_t>(id)]) return "";
   const std::string& added = added_spelling_[static_cast<size_t>(id)];
-  return p_.detokenizer->surface(added.empty() ? p_.vocabulary.token(id) : added, at_start);
+  const std::string& token = p_.vocabulary.token(id);
+  // The reference library passes over special tokens by what they are spelled like.
+  if (special_[static_cast<size_t>(id)] && added == token) return "";
+  return p_.detokenizer->surface(added.empty() ? token : added, at_start);
 }
 
 bool PipelineTokenizer::is_byte(TokenId id) const {
@@ -131,7 +133,10 @@ std::vector<TokenId> PipelineTokenizer::encode(std::string_view given, const Enc
 }
 
 void PipelineTokenizer::save(const std::filesystem::path& folder) const {
-  for (const auto& [name, content] : settings_.files) write_file(folder / name, content);
+  for (const auto& [name, content] : settings_.files) {
+    std::filesystem::create_directories((folder / name).parent_path());
+    write_file(folder / name, content);
+  }
 }
 
 }  // namespace llmtool

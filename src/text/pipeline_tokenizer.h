@@ -35,8 +35,8 @@ Pipeline read_pipeline(const nlohmann::json& json, const std::string& origin);
 
 class PipelineTokenizer : public Tokenizer {
  public:
-  /// `settings` are those of the folder. Where they say so, BOS and EOS stand around a text in place of what
-  /// the post-processor gives, as in transformers.
+  /// Where `settings` have add_bos or add_eos, BOS and EOS stand around a text in place of what the
+  /// post-processor gives.
   PipelineTokenizer(Pipeline pipeline, TokenizerSettings settings, uint64_t hash);
 
   using Tokenizer::encode;

@@ -82,7 +82,7 @@ void Regex::for_each(std::string_view text, const std::function<void(size_t, siz
   Matcher& m = matcher();
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const PCRE2_SIZE* const place = pcre2_get_ovector_pointer(m.data.get());
-  size_t at = 0;
+  size_t at = 0, last = SIZE_MAX;
   uint32_t options = PCRE2_NO_UTF_CHECK;
   while (at <= text.size()) {
     const int count = code_->compiled ? pcre2_jit_match(code_->code.get(), subject, text.size(), at, options,
@@ -95,8 +95,9 @@ void Regex::for_each(std::string_view text, const std::function<void(size_t, siz
                       at, ": ", message_of(count)));
     }
     const size_t begin = place[0], end = place[1];
-    found(begin, end);
-    at = end;
+    // An empty match right behind another is none.
+    if (begin < end || begin != last) found(begin, end);
+    at = last = end;
     if (begin == end) {
       // Past the next character, as an empty match would be found here again.
       ++at;

@@ -162,7 +162,9 @@ void SentencePieceTokenizer::save(const fs::path& folder) const {
   const std::string json = tokenizer_json(model_);
   if (!json.empty()) write_file(folder / "tokenizer.json", json);
   for (const auto& [name, content] : settings_.files) {
-    if (name != "tokenizer.model" && name != "tokenizer.json") write_file(folder / name, content);
+    if (name == "tokenizer.model" || name == "tokenizer.json") continue;
+    fs::create_directories((folder / name).parent_path());
+    write_file(folder / name, content);
   }
   if (settings_.files.contains("tokenizer_config.json")) return;
   nlohmann::ordered_json settings = {

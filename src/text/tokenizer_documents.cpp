@@ -117,10 +117,40 @@ void add_named_tokens(json& document, const TokenizerSettings& s, const std::str
       add(added_token(*value, content, false));
     }
   }
-  for (const std::string* name : {&s.bos, &s.eos, &s.unk, &s.pad, &s.cls, &s.sep, &s.mask}) {
-    if (name->empty()) continue;
-    if (const int64_t id = id_in(document, *name); id >= 0) add(added_token(id, *name, true));
+  std::vector<std::string> names = {s.bos, s.eos, s.unk, s.pad, s.cls, s.sep, s.mask};
+  if (const json more = s.config.value("additional_special_tokens", json::array()); more.is_array()) {
+    for (const json& token : more) {
+      if (token.is_string()) names.push_back(token);
+      if (token.is_object())
+        names.push_back(JsonObject(token, origin + ": additional_special_tokens").string("content"));
+    }
   }
+  for (const std::string& name : names) {
+    if (name.empty()) continue;
+    if (const int64_t id = id_in(document, name); id >= 0) add(added_token(id, name, true));
+  }
+}
+
+TokenizerSettings with_usual_tokens(TokenizerSettings s) {
+  const auto set = [](std::string& token, const char* usual) {
+    if (token.empty()) token = usual;
+  };
+  if (s.tokenizer_class.starts_with("RobertaTokenizer")) {
+    set(s.bos, "<s>");
+    set(s.eos, "</s>");
+    set(s.unk, "<unk>");
+    set(s.pad, "<pad>");
+    set(s.cls, "<s>");
+    set(s.sep, "</s>");
+    set(s.mask, "<mask>");
+  } else if (s.tokenizer_class.starts_with("Qwen2Tokenizer")) {
+    set(s.eos, "<|endoftext|>");
+  } else {
+    set(s.bos, "<|endoftext|>");
+    set(s.eos, "<|endoftext|>");
+    set(s.unk, "<|endoftext|>");
+  }
+  return s;
 }
 
 json document_of_merges(const TokenizerSettings& s, const std::string& origin) {
@@ -147,19 +177,9 @@ json document_of_merges(const TokenizerSettings& s, const std::string& origin) {
     document["pre_tokenizer"] =
         sequence_step("pretokenizers", {split_step(std::string(kQwen2Words)), byte_level_step(front, false)});
   }
-  TokenizerSettings named = s;
-  if (named.eos.empty() && !roberta) named.eos = "<|endoftext|>";
-  if (roberta) {
-    if (named.cls.empty()) named.cls = "<s>";
-    if (named.sep.empty()) named.sep = "</s>";
-    if (named.mask.empty()) named.mask = "<mask>";
-  }
-  add_named_tokens(document, named, origin);
-  for (json& token : document["added_tokens"]) {
-    if (roberta && token["content"] == named.mask) token["lstrip"] = true;
-  }
-  if (roberta)
-    document["post_processor"] = around(token_of(document, named.cls), token_of(document, named.sep));
+  if (kind.starts_with("GPTNeoXTokenizer")) document["normalizer"] = {{"type", "NFC"}};
+  add_named_tokens(document, s, origin);
+  if (roberta) document["post_processor"] = around(token_of(document, s.cls), token_of(document, s.sep));
   return document;
 }
 

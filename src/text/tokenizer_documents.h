@@ -11,6 +11,8 @@
 
 namespace llmtool {
 
+/// The settings with the special tokens that the class of tokenizer has where nothing is said.
+TokenizerSettings with_usual_tokens(TokenizerSettings settings);
 /// GPT-2's vocab.json and merges.txt.
 nlohmann::json document_of_merges(const TokenizerSettings& settings, const std::string& origin);
 /// BERT's vocab.txt.

@@ -58,6 +58,8 @@ TokenizerSettings read_tokenizer_settings(std::map<std::string, std::string> fil
     s.chat_template = file->second;
     s.tool_template.clear();
   }
+  if (const auto file = s.files.find("additional_chat_templates/tool_use.jinja"); file != s.files.end())
+    s.tool_template = file->second;
   return s;
 }
 
@@ -80,9 +82,9 @@ std::map<std::string, std::string> TokenizerSettings::named_tokens() const {
 
 std::map<std::string, std::string> read_tokenizer_files(const std::filesystem::path& folder) {
   std::map<std::string, std::string> files;
-  for (const char* name :
-       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-        "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+                           "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+                           "vocab.txt", "chat_template.jinja", "additional_chat_templates/tool_use.jinja"}) {
     if (std::filesystem::is_regular_file(folder / name)) files[name] = read_file(folder / name);
   }
   return files;

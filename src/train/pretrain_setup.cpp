@@ -54,6 +54,11 @@ void PretrainRun::check_config() const {
   PretrainConfig trial = config_;
   if (!trial.training.init_from.empty()) {
     trial.model = ModelSource::open(trial.training.init_from)->config();
+    if (trial.model.rope_scaling.scaling == RopeScaling::factors) {
+      throw UsageError(
+          cat("training.init_from: ", trial.training.init_from,
+              ": rope_freqs.weight: the config.json that training writes has no key for these factors"));
+    }
     if (!trial.model.generates()) {
       throw UsageError(
           cat("training.init_from: expected a decoder with a language model's head, found another ",

@@ -36,7 +36,8 @@ std::vector<std::string> list_inputs(const CorpusOptions& options, CorpusCounts&
 
 /// A piece of a document: valid UTF-8 without NUL. Documents come in order, each as one or more pieces;
 /// pieces are cut behind a line break, else before a space, else (after 1 MB without either) between
-/// characters; with words_only, before a space between two letters, else (after 8 MB) between characters.
+/// characters; with words_only, not before 16 MB, before a space between two letters, else (after 64 MB)
+/// between characters.
 struct CorpusPiece {
   std::string text;
   bool first = true, last = true;  // of its document

@@ -10,6 +10,8 @@
 
 namespace llmtool {
 
+/// The type that most of a model's weights are stored in. Throws Error where one is missing.
+DType stored_dtype(const ModelSource& source);
 /// The widest type that most of a model's weights have, where both formats know it: f32, f16 or bf16.
 DType usual_dtype(const ModelSource& source);
 

@@ -94,6 +94,17 @@ TEST(BpeModel, UnknownCharactersStandApartOrFuse) {
   }
 }
 
+TEST(BpeModel, UnknownCharactersThatVanishKeepNothingApart) {
+  Vocabulary pieces;
+  for (const char* piece : {"a", "b", "ab"}) pieces.add(piece, pieces.size(), "test");
+  const BpeModel model(pieces, {{0, 1, 2, 0}}, {}, false);
+  std::string word;
+  for (int i = 0; i < 40; ++i) word += "aéb";
+  std::vector<TokenId> ids;
+  model.encode(word, ids);
+  EXPECT_EQ(ids, std::vector<TokenId>(40, 2));
+}
+
 TEST(BpeModel, RanksJoinBytesAsTiktokenDoes) {
   Vocabulary pieces;
   for (const char* piece : {"a", "b", "aa", "aaa", "ab"}) pieces.add(piece, pieces.size(), "test");

@@ -50,7 +50,7 @@ TEST(Regex, ReadsWhatRubysSyntaxReadsInAnotherWay) {
 TEST(Regex, EmptyMatchesGoOn) {
   std::vector<std::pair<size_t, size_t>> found;
   Regex("(?=ü)|x*", "test").for_each("aüx", [&](size_t b, size_t e) { found.emplace_back(b, e); });
-  EXPECT_EQ(found, (std::vector<std::pair<size_t, size_t>>{{0, 0}, {1, 1}, {3, 4}, {4, 4}}));
+  EXPECT_EQ(found, (std::vector<std::pair<size_t, size_t>>{{0, 0}, {1, 1}, {3, 4}}));
 }
 
 TEST(Regex, RefusesWhatItWouldReadInAnotherWay) {

@@ -74,9 +74,8 @@ TEST_F(TokenizerFiles, TheFoldersSettingsSayWhatStandsAroundAText) {
                    R"({"bos_token": {"content": "<|end|>"}, "eos_token": "<|end|>", "add_bos_token": true,
                        "chat_template": [{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"}]})");
   const auto tokenizer = load(byte_level());
-  EXPECT_EQ(tokenizer->encode("hello", {.add_special_tokens = true}), (Ids{11, 9}));
-  EXPECT_EQ(tokenizer->encode("hello"), Ids{9});
-  EXPECT_TRUE(tokenizer->adds_bos());
+  // What a tokenizer.json has itself counts, as in transformers.
+  EXPECT_EQ(tokenizer->encode("hello", {.add_special_tokens = true}), Ids{9});
   EXPECT_EQ(tokenizer->chat_template(false), "D");
   EXPECT_EQ(tokenizer->chat_template(true), "T");
   // The file by itself is what its own library makes of it.
@@ -103,6 +102,12 @@ TEST_F(TokenizerFiles, Gpt2sAndBertsOlderFilesAreRead) {
   test::write_text(place / "gpt2" / "added_tokens.json", R"({"<|end|>": 11})");
   const auto gpt2 = load_tokenizer(place / "gpt2");
   EXPECT_EQ(gpt2->encode("hello w<|end|>"), (Ids{9, 10, 11}));
+  test::write_text(place / "gpt2" / "tokenizer_config.json",
+                   R"({"bos_token": "<|end|>", "add_bos_token": true})");
+  const auto begins = load_tokenizer(place / "gpt2");
+  EXPECT_EQ(begins->encode("hello", {.add_special_tokens = true}), (Ids{11, 9}));
+  EXPECT_EQ(begins->encode("hello"), Ids{9});
+  EXPECT_TRUE(begins->adds_bos());
 
   std::filesystem::create_directories(place / "bert");
   test::write_text(place / "bert" / "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\nwor\n##ld\n,\n");
@@ -159,10 +164,10 @@ TEST_F(TokenizerFiles, WhatIsWrongIsNamed) {
   expect_refusal(d, "model: vocab: the id 3 has two tokens");
   d = byte_level();
   d["model"]["vocab"]["h"] = -1;
-  expect_refusal(d, "model: vocab: expected an id, found -1");
+  expect_refusal(d, "model: vocab: \"h\": expected an id, found -1");
   d = byte_level();
   d["model"]["vocab"]["h"] = 1e300;
-  expect_refusal(d, "model: vocab: expected an id");
+  expect_refusal(d, "model: vocab: \"h\": expected an id");
   d = byte_level();
   d["added_tokens"][0]["id"] = 3;
   expect_refusal(d, "added_tokens[0]: the id 3 has two tokens, \"o\" and \"<|end|>\"");
