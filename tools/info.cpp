@@ -9,6 +9,7 @@
 #include "llmtool/io/json.h"
 #include "llmtool/model/convert.h"
 #include "llmtool/model/describe.h"
+#include "llmtool/model/transformer.h"
 #include "model_files.h"
 
 namespace llmtool {
@@ -53,6 +54,19 @@ const char* head_name(const ModelConfig& c) {
   return "none";
 }
 
+/// Bytes of the weights as they are used: where they lie in the file, or f32 where they have to be reordered.
+size_t weights_in_use(const ModelSource& source) {
+  const Transformer model(source.config());  // its memory is not touched
+  size_t bytes = 0;
+  for (const Param& p : model.params().list()) {
+    const StoredParam stored = source.find(p);
+    const bool as_it_is = !stored.transpose && stored.rows.empty() && stored.shift == 0;
+    bytes += as_it_is && stored.tensor ? stored.tensor.bytes()
+                                       : static_cast<size_t>(p.value.size()) * sizeof(float);
+  }
+  return bytes;
+}
+
 nlohmann::ordered_json describe(const InfoFlags& flags) {
   const auto source = ModelSource::open(flags.model);
   const ModelConfig& c = source->config();
@@ -67,7 +81,9 @@ nlohmann::ordered_json describe(const InfoFlags& flags) {
   if (context < 1 || context > c.context())
     throw UsageError(cat("--context: expected 1 to ", c.context(), ", found ", context));
   ThreadPool pool(flags.common.threads);
-  const MemoryNeeds needs = memory_needs(c, pool, flags.batch, context);
+  MemoryNeeds needs = memory_needs(c, pool, flags.batch, context);
+  needs.run += weights_in_use(*source);
+  needs.run -= static_cast<size_t>(parameters) * sizeof(float);
   nlohmann::ordered_json json = {{"path", source->path().string()},
                                  {"format", source->format()},
                                  {"model_type", c.model_type},

@@ -81,13 +81,13 @@ void check_gguf(const ModelConfig& c, const Architecture& row) {
   const bool plain = c.model_type == "qwen3" || c.model_type == "qwen3_moe" || c.model_type == "olmo2" ||
                      row.norm_offset != 0;
   if (plain && c.attention_bias) refuse(c.model_type + " with attention_bias");
-  if (c.model_type == "falcon" && c.attention_bias) refuse("falcon with biases");
-  if (c.model_type == "gpt_neox" && !c.attention_bias) refuse("gpt_neox without attention_bias");
   const bool no_head_dim = c.model_type == "qwen2" || c.model_type == "qwen2_moe";
   if (no_head_dim && c.num_attention_heads * c.head_dim != c.hidden_size)
     refuse(cat(c.model_type, " with head_dim ", c.head_dim));
   if (row.positions == Positions::alibi_bf16) refuse("falcon with ALiBi");
   if (c.model_type == "falcon" && !on(row.parallel, c)) refuse("falcon with its parts one after another");
+  if (c.model_type == "falcon" && c.attention_bias) refuse("falcon with biases");
+  if (c.model_type == "gpt_neox" && !c.attention_bias) refuse("gpt_neox without attention_bias");
   check_windows(c, row);
   check_scaling(c.rope_scaling);
   if (*row.names.experts.router) check_experts(c);
