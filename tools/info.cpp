@@ -140,9 +140,9 @@ void print(const nlohmann::ordered_json& json) {
   std::cout << "stop ids    " << json["stop_ids"].dump() << "\n"
             << "chat        " << (json["chat_template"].get<bool>() ? "has a template" : "no template")
             << "\n"
-            << "memory      batch " << m["batch"] << ", context " << m["context"] << ", f32: to run "
-            << bytes(m["run"]) << ", to train " << bytes(m["train_full"]) << ", with LoRA (r 8 on q, v) "
-            << bytes(m["train_lora"]) << "\n";
+            << "memory      batch " << m["batch"] << ", context " << m["context"] << ": to run "
+            << bytes(m["run"]) << ", to train in f32 " << bytes(m["train_full"])
+            << ", with LoRA (r 8 on q, v) " << bytes(m["train_lora"]) << "\n";
 }
 }  // namespace
 

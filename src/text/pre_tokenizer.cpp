@@ -4,6 +4,7 @@
 
 #include "llmtool/core/error.h"
 #include "text/byte_level.h"
+#include "text/pre_tokenizer_names.h"
 #include "text/regex.h"
 #include "text/split.h"
 #include "text/unicode.h"
@@ -13,7 +14,6 @@ namespace llmtool {
 namespace {
 using nlohmann::json;
 using Spans = std::function<std::vector<Span>(std::string_view)>;
-constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 /// Every word cut at the spans that `find` gives.
 PreTokenizer splitter(Spans find, SplitBehavior behavior) {
@@ -89,7 +89,7 @@ PreTokenizer byte_level(const JsonObject& o, ByteLevel& bytes, bool last) {
     };
   }
   if (o.boolean("use_regex", true))
-    steps = chained(steps, regex_splitter(Regex(kGpt2, o.origin()), SplitBehavior::isolated, false));
+    steps = chained(steps, regex_splitter(Regex(kGpt2Words, o.origin()), SplitBehavior::isolated, false));
   if (last) return steps;
   return chained(steps, [](Words& words) {
     change_words(words, [](const Words::Word& word, std::string& text) {
