@@ -31,6 +31,7 @@ BpeModel::BpeModel(Vocabulary pieces, const std::vector<BpeRule>& rules, BpeOpti
       options_(std::move(options)),
       bytes_(bytes),
       tiles_(options_.continuing_prefix.empty() && options_.end_suffix.empty()),
+      made_(static_cast<size_t>(pieces_.size())),
       in_rules_(static_cast<size_t>(pieces_.size())),
       whole_(new std::atomic<uint8_t>[static_cast<size_t>(pieces_.size())]()) {
   for (int b = 0; b < 256; ++b) {
@@ -53,6 +54,7 @@ BpeModel::BpeModel(Vocabulary pieces, const std::vector<BpeRule>& rules, BpeOpti
     size_t slot = hash_of(key) & (slots - 1);
     while (pairs_[slot].whole >= 0 && pairs_[slot].key != key) slot = (slot + 1) & (slots - 1);
     pairs_[slot] = {key, rule.rank, rule.whole};
+    made_[static_cast<size_t>(rule.whole)] = true;
     in_rules_[static_cast<size_t>(rule.left)] = in_rules_[static_cast<size_t>(rule.right)] = true;
   }
 }
@@ -238,7 +240,11 @@ bool BpeModel::stay_apart(TokenId left, TokenId right) const {
 /// is one such sequence, and one for each beginning of the text; a place from which none goes on is never
 /// needed again.
 bool BpeModel::tile(std::string_view part, std::vector<TokenId>& ids) const {
-  std::call_once(trie_made_, [&] { trie_ = PrefixTrie(pieces_); });
+  std::call_once(trie_made_, [&] {  // Pieces that no rule makes are never found, however long they are.
+    trie_ = PrefixTrie(pieces_, [&](TokenId id) {
+      return made_[static_cast<size_t>(id)] || in_rules_[static_cast<size_t>(id)];
+    });
+  });
   std::vector<bool> dead(part.size() + 1);
   std::vector<TokenId> chosen;
   std::vector<PrefixTrie::Match> matches;

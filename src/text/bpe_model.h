@@ -60,6 +60,7 @@ class BpeModel : public SubwordModel {
   TokenId byte_ids_[256];       // of single bytes, or of the pieces that stand for them; -1: none
   std::vector<Pair> pairs_;     // a hash table; whole -1: empty
   bool tiles_;                  // long words can be tiled
+  std::vector<bool> made_;      // whether a rule makes a piece
   std::vector<bool> in_rules_;  // whether a piece takes part in a rule
   /// Whether merging gives a piece itself: 0 not known yet, 1 yes, 2 no.
   mutable std::unique_ptr<std::atomic<uint8_t>[]> whole_;

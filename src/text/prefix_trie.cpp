@@ -4,11 +4,12 @@
 
 namespace llmtool {
 
-PrefixTrie::PrefixTrie(const Vocabulary& pieces) : roots_(256) {
+PrefixTrie::PrefixTrie(const Vocabulary& pieces, const std::function<bool(TokenId)>& wanted) : roots_(256) {
   // Breadth first: the pieces in order, and each node's edges one behind the other.
   std::vector<std::pair<std::string_view, TokenId>> sorted;
   for (TokenId id = 0; id < pieces.size(); ++id) {
-    if (pieces.has(id) && !pieces.token(id).empty()) sorted.emplace_back(pieces.token(id), id);
+    if (pieces.has(id) && !pieces.token(id).empty() && (!wanted || wanted(id)))
+      sorted.emplace_back(pieces.token(id), id);
   }
   std::sort(sorted.begin(), sorted.end());
   struct Range {

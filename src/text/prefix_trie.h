@@ -2,6 +2,7 @@
 // The pieces of a vocabulary that a text begins with.
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -12,7 +13,8 @@ namespace llmtool {
 class PrefixTrie {
  public:
   PrefixTrie() = default;
-  explicit PrefixTrie(const Vocabulary& pieces);
+  /// Of the pieces for which wanted(id), where it is given.
+  explicit PrefixTrie(const Vocabulary& pieces, const std::function<bool(TokenId)>& wanted = {});
 
   struct Match {
     size_t length;
