@@ -34,7 +34,6 @@ class BpeModel : public SubwordModel {
   /// rules for one pair the later counts.
   BpeModel(Vocabulary pieces, const std::vector<BpeRule>& rules, BpeOptions options, bool bytes);
   void encode(std::string_view word, std::vector<TokenId>& ids) const override;
-  const Vocabulary& pieces() const { return pieces_; }
 
  private:
   struct Pair {

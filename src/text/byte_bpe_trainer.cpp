@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "llmtool/core/error.h"
+#include "text/byte_level.h"
 #include "text/pair_merges.h"
 #include "text/pre_tokenizer_names.h"
 #include "text/regex.h"
@@ -82,33 +83,17 @@ class LineReader {
   size_t searched_ = 0;  // the last place of it that it cannot be cut at
 };
 
-std::string utf8(uint32_t code) {  // below 0x800
-  if (code < 0x80) return {static_cast<char>(code)};
-  return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
-}
-
-/// The code points of the signs that stand for the bytes: the byte itself where Latin 1 has a visible
-/// character there, else one from 256 on.
-std::array<uint32_t, 256> byte_signs() {
-  std::array<uint32_t, 256> signs{};
-  uint32_t next = 256;
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    const bool visible = (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);
-    signs[byte] = visible ? byte : next++;
-  }
-  return signs;
-}
-
 /// Special tokens and user symbols, then the bytes by their signs.
 BpeVocabulary first_tokens(const std::vector<std::string>& added) {
   BpeVocabulary vocabulary;
   vocabulary.tokens = added;
-  const std::array<uint32_t, 256> signs = byte_signs();
-  std::array<uint8_t, 256> order{};
-  for (size_t i = 0; i < 256; ++i) order[i] = static_cast<uint8_t>(i);
-  std::sort(order.begin(), order.end(), [&](uint8_t a, uint8_t b) { return signs[a] < signs[b]; });
-  for (const uint8_t byte : order) {
-    const std::string sign = utf8(signs[byte]);
+  std::vector<std::pair<std::string, uint8_t>> signs;
+  for (int byte = 0; byte < 256; ++byte) {
+    const char c = static_cast<char>(byte);
+    signs.emplace_back(characters_of_bytes({&c, 1}), static_cast<uint8_t>(byte));
+  }
+  std::sort(signs.begin(), signs.end());
+  for (const auto& [sign, byte] : signs) {
     auto& tokens = vocabulary.tokens;
     const auto known = std::find(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(added.size()), sign);
     vocabulary.byte_ids[byte] = static_cast<uint32_t>(known - tokens.begin());
@@ -180,26 +165,14 @@ std::string tokenizer_json(const BpeVocabulary& vocabulary, const std::vector<st
 
 /// Whether ByteLevel would decode the symbol to other bytes than its own.
 bool is_read_as_bytes(const std::string& symbol) {
-  const std::array<uint32_t, 256> signs = byte_signs();
-  bool beyond_ascii = false;
-  for (size_t at = 0; at < symbol.size();) {
-    const size_t n = static_cast<size_t>(std::max(1, utf8_length(std::string_view(symbol).substr(at))));
-    const std::string character = symbol.substr(at, n);
-    if (std::none_of(signs.begin(), signs.end(), [&](uint32_t sign) { return utf8(sign) == character; }))
-      return false;
-    beyond_ascii = beyond_ascii || n > 1;
-    at += n;
-  }
-  return beyond_ascii;
+  const auto bytes = bytes_of_characters(symbol);
+  return bytes && *bytes != symbol;
 }
 
 void check_symbol(const std::string& symbol) {
   if (symbol.empty() || symbol.size() > 256) throw UsageError("user_symbols: expected 1 to 256 bytes each");
-  for (size_t at = 0; at < symbol.size();) {
-    const int n = utf8_length(std::string_view(symbol).substr(at));
-    if (n == 0) throw UsageError("user_symbols: expected UTF-8, found other bytes");
-    at += static_cast<size_t>(n);
-  }
+  if (utf8_valid_length(symbol) < symbol.size())
+    throw UsageError("user_symbols: expected UTF-8, found other bytes");
   if (is_read_as_bytes(symbol)) {
     throw UsageError(cat("user_symbols: expected symbols that come back from a byte-bpe tokenizer, found \"",
                          symbol,

@@ -1,6 +1,6 @@
 // Which tokenizer a file or folder holds.
 
-#include <array>
+#include <functional>
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
@@ -93,8 +93,8 @@ Loaded of_folder(const fs::path& folder, std::map<std::string, std::string> file
   return of_document(document, std::move(settings), inside("vocab.txt"));
 }
 
-bool holds_tokenizer(const std::map<std::string, std::string>& files) {
-  const auto has = [&](const char* name) { return files.contains(name); };
+/// Whether a folder holds a tokenizer, by whether it has a file of a name.
+bool holds_tokenizer(const std::function<bool(const char*)>& has) {
   return has("tokenizer.json") || has("tokenizer.model") || has("vocab.txt") ||
          (has("vocab.json") && has("merges.txt"));
 }
@@ -136,7 +136,8 @@ Loaded load_tokenizer(const fs::path& path) {
   if (!fs::is_directory(path))
     return path.extension() == ".gguf" ? tokenizer_of_gguf(GgufFile(path).metadata()) : of_file(path);
   std::map<std::string, std::string> files = read_tokenizer_files(path);
-  if (holds_tokenizer(files)) return of_folder(path, std::move(files));
+  if (holds_tokenizer([&](const char* name) { return files.contains(name); }))
+    return of_folder(path, std::move(files));
   if (const fs::path ranks = tiktoken_in(path); !ranks.empty()) return of_file(ranks);
   if (fs::is_directory(path / "model") && has_tokenizer(path / "model"))
     return load_tokenizer(path / "model");  // a run folder
@@ -157,10 +158,8 @@ bool has_tokenizer(const fs::path& path) {
   if (!fs::exists(path)) return false;
   if (!fs::is_directory(path))
     return path.extension() != ".gguf" || has_gguf_vocabulary(GgufFile(path).metadata());
-  const auto has = [&](const char* name) { return fs::is_regular_file(path / name); };
-  return has("tokenizer.json") || has("tokenizer.model") || has("vocab.txt") ||
-         (has("vocab.json") && has("merges.txt")) || !tiktoken_in(path).empty() ||
-         (fs::is_directory(path / "model") && has_tokenizer(path / "model"));
+  return holds_tokenizer([&](const char* name) { return fs::is_regular_file(path / name); }) ||
+         !tiktoken_in(path).empty() || (fs::is_directory(path / "model") && has_tokenizer(path / "model"));
 }
 
 }  // namespace llmtool

@@ -106,12 +106,6 @@ void Regex::for_each(std::string_view text, const std::function<void(size_t, siz
   }
 }
 
-bool Regex::matches_nothing() const {
-  bool found = false;
-  for_each("", [&](size_t, size_t) { found = true; });
-  return found;
-}
-
 std::string regex_of_literal(std::string_view text) {
   std::string pattern;
   for (const char c : text) {

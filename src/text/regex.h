@@ -20,7 +20,6 @@ class Regex {
   /// Calls found(begin, end) for each match in `text` (well-formed UTF-8), left to right; matches may be
   /// empty. Throws Error where a match would take more steps than the limit.
   void for_each(std::string_view text, const std::function<void(size_t, size_t)>& found) const;
-  bool matches_nothing() const;  // whether the empty text matches
 
  private:
   struct Code;
