@@ -257,7 +257,7 @@ std::vector<GgufEntry> gguf_vocabulary(const Tokenizer& tokenizer) {
     return of_sentencepiece(*known);
   const auto* const known = dynamic_cast<const PipelineTokenizer*>(&tokenizer);
   if (!known) return {};
-  const nlohmann::json document = nlohmann::json::parse(known->settings().files.at("tokenizer.json"));
+  const nlohmann::json document = nlohmann::json::parse(known->json());
   if (known->pipeline().bytes.used) return of_byte_level(*known, document);
   return document.at("model").value("type", "") == "WordPiece" ? of_word_piece(*known, document)
                                                                : std::vector<GgufEntry>();

@@ -7,7 +7,6 @@
 #include "llmtool/io/gguf.h"
 #include "llmtool/io/json.h"
 #include "llmtool/text/gguf_vocabulary.h"
-#include "text/bpe_model.h"
 #include "text/pipeline_tokenizer.h"
 #include "text/sentencepiece_tokenizer.h"
 #include "text/tokenizer_documents.h"
@@ -23,15 +22,11 @@ uint64_t hash_of(const std::string& bytes) {
   return hash64(std::as_bytes(std::span(bytes.data(), bytes.size())));
 }
 
-std::string text_of(const json& document) {
-  return document.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 /// A tokenizer whose parts are a document's. The settings' files get it as tokenizer.json, if they have none.
 Loaded of_document(const json& document, TokenizerSettings settings, const std::string& origin) {
   Pipeline pipeline = read_pipeline(document, origin);
   auto [file, fresh] = settings.files.try_emplace("tokenizer.json");
-  if (fresh) file->second = text_of(document);
+  if (fresh) file->second = text_of_document(document);
   const uint64_t hash = hash_of(file->second);
   return std::make_shared<PipelineTokenizer>(std::move(pipeline), std::move(settings), hash);
 }
@@ -46,16 +41,9 @@ Loaded of_json(TokenizerSettings settings, const std::string& origin) {
 
 Loaded of_tiktoken(const std::string& text, const std::string& name, TokenizerSettings settings,
                    const std::string& origin) {
-  Vocabulary pieces;
-  const json document = document_of_tiktoken(text, name, origin, pieces);
-  Pipeline pipeline = read_pipeline(document, origin);
-  // By ranks: where two ways give one token they are equal, which a list of merges cannot say.
-  const std::vector<BpeRule> rules = rules_of_ranks(pieces);
-  pipeline.model =
-      std::make_unique<BpeModel>(std::move(pieces), rules, BpeOptions{.ignore_merges = true}, true);
   settings.files.erase("tokenizer.model");
-  settings.files["tokenizer.json"] = text_of(document);
-  return std::make_shared<PipelineTokenizer>(std::move(pipeline), std::move(settings), hash_of(text));
+  return std::make_shared<PipelineTokenizer>(pipeline_of_tiktoken(text, name, origin), std::move(settings),
+                                             hash_of(text));
 }
 
 Loaded of_model_file(TokenizerSettings settings, const std::string& origin) {

@@ -133,6 +133,7 @@ std::vector<TokenId> PipelineTokenizer::encode(std::string_view given, const Enc
 }
 
 void PipelineTokenizer::save(const std::filesystem::path& folder) const {
+  if (p_.json) write_file(folder / "tokenizer.json", p_.json());
   for (const auto& [name, content] : settings_.files) {
     std::filesystem::create_directories((folder / name).parent_path());
     write_file(folder / name, content);

@@ -28,6 +28,7 @@ struct Pipeline {
   TokenId unknown = -1;                // the model's
   std::vector<TokenId> before, after;  // what the post-processor puts around a text
   std::unique_ptr<const Detokenizer> detokenizer;
+  std::function<std::string()> json;  // tokenizer.json, where no file has it
 };
 
 /// The parts of a tokenizer.json. Throws Error, opening with `origin`, on what is malformed or not supported.
@@ -64,6 +65,7 @@ class PipelineTokenizer : public Tokenizer {
   void save(const std::filesystem::path& folder) const override;
 
   const TokenizerSettings& settings() const { return settings_; }
+  std::string json() const { return p_.json ? p_.json() : settings_.files.at("tokenizer.json"); }
   const Pipeline& pipeline() const { return p_; }
 
  private:

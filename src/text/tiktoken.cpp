@@ -97,8 +97,9 @@ bool looks_like_tiktoken(std::string_view text) {
   }
 }
 
-json document_of_tiktoken(const std::string& text, const std::string& name, const std::string& origin,
-                          Vocabulary& pieces) {
+namespace {
+Vocabulary pieces_of(const std::string& text, const std::string& origin) {
+  Vocabulary pieces;
   int64_t line = 0;
   for (size_t from = 0; from < text.size();) {
     const size_t end = std::min(text.find('\n', from), text.size());
@@ -111,18 +112,17 @@ json document_of_tiktoken(const std::string& text, const std::string& name, cons
     if (token.empty()) throw Error(where + ": expected a token, found none");
     pieces.add(token, rank, where);
   }
-  const Encoding& encoding = encoding_of(name, pieces.size(), origin);
+  return pieces;
+}
+
+json document_of(const Vocabulary& pieces, const Encoding& encoding, const std::vector<BpeRule>& rules) {
+  const auto spelled = [&](TokenId id) { return characters_of_bytes(pieces.token(id)); };
   json vocab = json::object(), merges = json::array();
   for (TokenId id = 0; id < pieces.size(); ++id) {
-    if (pieces.has(id)) vocab[characters_of_bytes(pieces.token(id))] = id;
+    if (pieces.has(id)) vocab[spelled(id)] = id;
   }
-  for (const BpeRule& rule : rules_of_ranks(pieces)) {
-    merges.push_back(
-        {characters_of_bytes(pieces.token(rule.left)), characters_of_bytes(pieces.token(rule.right))});
-  }
-  json document = {{"version", "1.0"},      {"truncation", nullptr},
-                   {"padding", nullptr},    {"added_tokens", json::array()},
-                   {"normalizer", nullptr}, {"post_processor", nullptr}};
+  for (const BpeRule& rule : rules) merges.push_back({spelled(rule.left), spelled(rule.right)});
+  json document = empty_document();
   document["model"] = {{"type", "BPE"}, {"vocab", std::move(vocab)}, {"merges", std::move(merges)}};
   document["pre_tokenizer"] = sequence_step(
       "pretokenizers", {split_step(std::string(encoding.words)), byte_level_step(false, false)});
@@ -130,6 +130,22 @@ json document_of_tiktoken(const std::string& text, const std::string& name, cons
   for (const auto& [id, content] : encoding.special)
     document["added_tokens"].push_back(added_token(id, content, true));
   return document;
+}
+}  // namespace
+
+Pipeline pipeline_of_tiktoken(const std::string& text, const std::string& name, const std::string& origin) {
+  Vocabulary pieces = pieces_of(text, origin);
+  const Encoding& encoding = encoding_of(name, pieces.size(), origin);
+  Pipeline pipeline = read_pipeline(document_of(pieces, encoding, {}), origin);
+  // By ranks: where two ways give one token they are equal, which a list of merges cannot say.
+  const std::vector<BpeRule> rules = rules_of_ranks(pieces);
+  pipeline.model =
+      std::make_unique<BpeModel>(std::move(pieces), rules, BpeOptions{.ignore_merges = true}, true);
+  pipeline.json = [text, origin, &encoding] {
+    const Vocabulary again = pieces_of(text, origin);
+    return text_of_document(document_of(again, encoding, rules_of_ranks(again)));
+  };
+  return pipeline;
 }
 
 }  // namespace llmtool

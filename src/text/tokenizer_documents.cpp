@@ -11,6 +11,17 @@ namespace llmtool {
 
 using nlohmann::json;
 
+json empty_document() {
+  return {{"version", "1.0"},         {"truncation", nullptr},
+          {"padding", nullptr},       {"added_tokens", json::array()},
+          {"normalizer", nullptr},    {"pre_tokenizer", nullptr},
+          {"post_processor", nullptr}};
+}
+
+std::string text_of_document(const json& document) {
+  return document.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 json added_token(int64_t id, const std::string& content, bool special) {
   return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
           {"rstrip", false}, {"normalized", false}, {"special", special}};
@@ -30,13 +41,6 @@ json byte_level_step(bool add_prefix_space, bool use_regex) {
 json sequence_step(const char* key, std::vector<json> steps) { return {{"type", "Sequence"}, {key, steps}}; }
 
 namespace {
-json empty_document() {
-  return {{"version", "1.0"},         {"truncation", nullptr},
-          {"padding", nullptr},       {"added_tokens", json::array()},
-          {"normalizer", nullptr},    {"pre_tokenizer", nullptr},
-          {"post_processor", nullptr}};
-}
-
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   for (size_t from = 0; from < text.size();) {

@@ -2,8 +2,6 @@
 
 #include "fuzz.h"
 #include "llmtool/core/error.h"
-#include "text/bpe_model.h"
-#include "text/pipeline_tokenizer.h"
 #include "text/tokenizer_documents.h"
 
 namespace llmtool::test {
@@ -18,16 +16,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   try {
     looks_like_tiktoken(text);
-    Vocabulary pieces;
-    const nlohmann::json document = document_of_tiktoken(text, "r50k_base", "input", pieces);
-    Pipeline pipeline = read_pipeline(document, "input");
-    const std::vector<BpeRule> rules = rules_of_ranks(pieces);
-    pipeline.model =
-        std::make_unique<BpeModel>(std::move(pieces), rules, BpeOptions{.ignore_merges = true}, true);
-    const PipelineTokenizer tokenizer(std::move(pipeline), {}, 0);
+    const PipelineTokenizer tokenizer(pipeline_of_tiktoken(text, "r50k_base", "input"), {}, 0);
     const auto ids = tokenizer.encode(
         "hello hell aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa \xF0\x9F\xA6\xA2");
     tokenizer.decode(ids);
+    tokenizer.json();
   } catch (const Error&) {
   }
   return 0;
