@@ -17,7 +17,7 @@ struct ChatTemplate::Parsed {
 ChatTemplate::ChatTemplate(std::string source, std::string origin) {
   if (source.size() > kMaxSource)
     throw Error(cat(origin, ": the template has ", source.size(), " bytes, more than ", kMaxSource));
-  if (!jinja::is_well_formed(source)) throw Error(cat(origin, ": the template is not UTF-8"));
+  if (!unicode::is_well_formed(source)) throw Error(cat(origin, ": the template is not UTF-8"));
   auto parsed = std::make_shared<Parsed>();
   parsed->origin = std::move(origin);
   int line = 1;
@@ -51,7 +51,7 @@ Value value_of(Heap& heap, const Json& json) {
       return Value(json.get<double>());
     case Json::value_t::string: {
       const auto& text = json.get_ref<const std::string&>();
-      if (!jinja::is_well_formed(text)) jinja::fail("a string of the context is not UTF-8");
+      if (!unicode::is_well_formed(text)) jinja::fail("a string of the context is not UTF-8");
       return heap.string(text);
     }
     case Json::value_t::array: {
@@ -62,7 +62,7 @@ Value value_of(Heap& heap, const Json& json) {
     case Json::value_t::object: {
       std::vector<std::pair<Value, Value>> items;
       for (const auto& [key, item] : json.items()) {
-        if (!jinja::is_well_formed(key)) jinja::fail("a key of the context is not UTF-8");
+        if (!unicode::is_well_formed(key)) jinja::fail("a key of the context is not UTF-8");
         items.emplace_back(heap.string(key), value_of(heap, item));
       }
       return heap.dict(std::move(items));

@@ -175,7 +175,7 @@ std::optional<Value> subscript(Heap& heap, const Value& object, const Value& key
     const std::string& text = object.text();
     heap.work(text.size());
     size_t at = byte_offset(text, static_cast<size_t>(i));
-    return heap.string(utf8(code_point(text, at)), object.markup());
+    return heap.string(utf8(unicode::next(text, at)), object.markup());
   }
   if (object.is_array()) return object.items()[static_cast<size_t>(i)];
   return Value(slice(heap, object, Value(i), Value::none(), Value::none()).as<RangeObject>().start);

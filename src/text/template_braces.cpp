@@ -50,7 +50,7 @@ class SpecParser {
   void alignment(Spec& spec) {
     size_t after = 0;
     if (text_.empty()) return;
-    code_point(text_, after);
+    unicode::next(text_, after);
     if (after < text_.size() && std::string_view("<>=^").find(text_[after]) != std::string_view::npos) {
       spec.fill = text_.substr(0, after);
       spec.given_fill = true;
@@ -77,7 +77,7 @@ std::string pad(Heap& heap, const Spec& spec, const std::string& text, char natu
 
 /// As CPython centers here: the odd one behind.
 std::string center(Heap& heap, const Spec& spec, const std::string& text) {
-  const auto missing = std::max<int64_t>(spec.width - static_cast<int64_t>(count_code_points(text)), 0);
+  const auto missing = std::max<int64_t>(spec.width - static_cast<int64_t>(unicode::length(text)), 0);
   Builder out(heap);
   out.repeat(spec.fill, static_cast<uint64_t>(missing) / 2).add(text);
   return out.repeat(spec.fill, static_cast<uint64_t>(missing - missing / 2)).take();

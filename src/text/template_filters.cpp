@@ -19,14 +19,14 @@ std::optional<std::string> plain_number(std::string_view text, bool letters) {
   std::string out;
   char32_t before = 0;
   for (size_t at = 0; at < text.size();) {
-    const char32_t c = code_point(text, at);
+    const char32_t c = unicode::next(text, at);
     const auto wordlike = [&](char32_t x) {
       return letters && x < 0x80 && std::isalpha(static_cast<unsigned char>(x)) != 0;
     };
     if (c == '_') {
       size_t ahead = at;
       if (!(wordlike(before) || decimal_value(before) >= 0) || at >= text.size()) return {};
-      const char32_t after = code_point(text, ahead);
+      const char32_t after = unicode::next(text, ahead);
       if (!wordlike(after) && decimal_value(after) < 0) return {};
     } else if (c < 0x80) {
       out += static_cast<char>(c);

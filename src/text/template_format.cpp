@@ -190,7 +190,7 @@ class Percent {
     std::string shown;
     if (v.is(Kind::kString)) {
       shown = v.text();
-      if (count_code_points(shown) != 1) fail("%c requires int or char");
+      if (unicode::length(shown) != 1) fail("%c requires int or char");
     } else {
       const int64_t c = required_integer(v, "%c");
       if (c < 0 || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) fail("%c: not a character");

@@ -118,7 +118,7 @@ Value strftime_now(Heap& heap, Arguments& arguments) {
   const size_t n = std::strftime(text.data(), text.size(), format.c_str(), &local);
   if (n == 0) fail("strftime_now(): the format is not usable");
   text.resize(n - 1);
-  if (!is_well_formed(text)) fail("strftime_now(): the format is not usable");
+  if (!unicode::is_well_formed(text)) fail("strftime_now(): the format is not usable");
   return heap.string(std::move(text));
 }
 

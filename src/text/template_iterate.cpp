@@ -12,7 +12,7 @@ std::optional<int64_t> length(const Value& value) {
     case Kind::kUndefined:
       return 0;
     case Kind::kString:
-      return static_cast<int64_t>(count_code_points(value.text()));
+      return static_cast<int64_t>(unicode::length(value.text()));
     case Kind::kList:
     case Kind::kTuple:
       return static_cast<int64_t>(value.items().size());
@@ -40,7 +40,7 @@ Value characters(Heap& heap, const Value& text) {
     const std::string& bytes = text.text();
     if (at >= bytes.size()) return false;
     const size_t start = at;
-    code_point(bytes, at);
+    unicode::next(bytes, at);
     out = heap.string(bytes.substr(start, at - start));  // Python's, too, forgets the markup here
     return true;
   });

@@ -156,7 +156,7 @@ class Lexer {
 
   void token(std::string& open) {
     size_t next = at_;
-    const char32_t c = code_point(text_, next);
+    const char32_t c = unicode::next(text_, next);
     if (is_space(c)) return advance_to(behind_spaces(at_));
     if (c < 0x80 && digit(static_cast<char>(c))) return number();
     if (is_word(c)) return name();
@@ -208,7 +208,7 @@ class Lexer {
     size_t end = at_;
     bool valid = true;
     for (size_t next = end; next < text_.size(); end = next) {
-      const char32_t c = code_point(text_, next);
+      const char32_t c = unicode::next(text_, next);
       if (!is_word(c)) break;
       valid = valid && (end == at_ ? is_identifier_start(c) : is_identifier_part(c));
     }
@@ -255,9 +255,9 @@ class Lexer {
         char32_t value = 0;
         for (int n = 0; n < 3 && i < text.size() && digit(text[i], 8); ++n)
           value = value * 8 + static_cast<char32_t>(text[i++] - '0');
-        append_code_point(out, value);
+        unicode::append(out, value);
       } else if (c == 'x' || c == 'u' || c == 'U') {
-        append_code_point(out, hex_escape(text, ++i, c == 'x' ? 2 : c == 'u' ? 4 : 8));
+        unicode::append(out, hex_escape(text, ++i, c == 'x' ? 2 : c == 'u' ? 4 : 8));
       } else if (c == 'N') {
         fail("\\N in a string is not supported");
       } else {
@@ -269,7 +269,7 @@ class Lexer {
   /// The backslash stays; Python has turned a character behind it that is not ASCII into an escape by then.
   static void escaped_other(std::string& out, std::string_view text, size_t& i) {
     out += '\\';
-    const char32_t c = code_point(text, i);
+    const char32_t c = unicode::next(text, i);
     if (c < 0x80) {
       out += static_cast<char>(c);
       return;
@@ -290,7 +290,7 @@ class Lexer {
     const auto found = std::find_if(kOperators.begin(), kOperators.end(), [&](auto op) { return at(op); });
     if (found == kOperators.end()) {
       size_t next = at_;
-      fail(cat("unexpected char ", string_repr(utf8(code_point(text_, next)))));
+      fail(cat("unexpected char ", string_repr(utf8(unicode::next(text_, next)))));
     }
     const char c = (*found)[0];
     constexpr std::string_view kOpening = "([{", kClosing = ")]}";

@@ -209,8 +209,8 @@ Value slice_text(Heap& heap, const Value& text, const Span& part) {
   heap.work(bytes.size());
   if (part.count == 0) return heap.string("", text.markup());
   if (part.step == 1) {
-    const size_t from = is_ascii(bytes) ? static_cast<size_t>(part.start)
-                                        : byte_offset(bytes, static_cast<size_t>(part.start));
+    const size_t from = unicode::is_ascii(bytes) ? static_cast<size_t>(part.start)
+                                                 : byte_offset(bytes, static_cast<size_t>(part.start));
     const size_t size = byte_offset(std::string_view(bytes).substr(from), static_cast<size_t>(part.count));
     return heap.string(bytes.substr(from, size), text.markup());
   }

@@ -53,7 +53,7 @@ void append_repr(std::string& out, char32_t c, char quote) {
   } else if (c < ' ' || c == 0x7F || (c > 0x7F && c < 0x100 && !is_printable(c))) {
     out += "\\x" + hex(c, 2);
   } else if (c < 0x7F || is_printable(c)) {
-    append_code_point(out, c);
+    unicode::append(out, c);
   } else {
     out += c < 0x10000 ? "\\u" + hex(c, 4) : "\\U" + hex(c, 8);
   }
@@ -64,7 +64,7 @@ std::string string_repr(std::string_view text) {
   const bool doubled = text.find('\'') != text.npos && text.find('"') == text.npos;
   const char quote = doubled ? '"' : '\'';
   std::string out(1, quote);
-  for (size_t at = 0; at < text.size();) append_repr(out, code_point(text, at), quote);
+  for (size_t at = 0; at < text.size();) append_repr(out, unicode::next(text, at), quote);
   return out + quote;
 }
 
@@ -205,7 +205,7 @@ namespace {
 std::string json_string(std::string_view text, bool ascii) {
   std::string out = "\"";
   for (size_t at = 0; at < text.size();) {
-    const char32_t c = code_point(text, at);
+    const char32_t c = unicode::next(text, at);
     constexpr std::string_view kPlain = "\"\\\b\f\n\r\t", kLetter = "\"\\bfnrt";
     const size_t special = c < 0x80 ? kPlain.find(static_cast<char>(c)) : kPlain.npos;
     if (special != kPlain.npos) {
@@ -216,7 +216,7 @@ std::string json_string(std::string_view text, bool ascii) {
     } else if (ascii && c >= 0x10000) {
       out += "\\u" + hex(0xD800 + ((c - 0x10000) >> 10), 4) + "\\u" + hex(0xDC00 + (c & 0x3FF), 4);
     } else {
-      append_code_point(out, c);
+      unicode::append(out, c);
     }
   }
   return out + '"';

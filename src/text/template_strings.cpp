@@ -59,7 +59,7 @@ Value all_method(Heap& heap, const Value& self, Arguments& arguments) {
   const std::string& text = self.text();
   heap.work(text.size());
   bool all = !text.empty();
-  for (size_t at = 0; all && at < text.size();) all = kIs(code_point(text, at));
+  for (size_t at = 0; all && at < text.size();) all = kIs(unicode::next(text, at));
   return Value(all);
 }
 bool is_alnum(char32_t c) { return is_alpha(c) || is_numeric(c); }
@@ -71,7 +71,7 @@ Value cased_method(Heap& heap, const Value& self, Arguments& arguments) {
   heap.work(text.size());
   bool any = false;
   for (size_t at = 0; at < text.size();) {
-    const char32_t c = code_point(text, at);
+    const char32_t c = unicode::next(text, at);
     if (kOther(c) || is_title(c)) return Value(false);
     any = any || kIs(c);
   }
@@ -83,7 +83,7 @@ Value istitle(Heap& heap, const Value& self, Arguments& arguments) {
   heap.work(self.text().size());
   bool any = false, cased = false;
   for (size_t at = 0; at < self.text().size();) {
-    const char32_t c = code_point(self.text(), at);
+    const char32_t c = unicode::next(self.text(), at);
     const bool up = is_upper(c) || is_title(c), low = is_lower(c);
     if ((up && cased) || (low && !cased)) return Value(false);
     any = any || up || low;
@@ -94,7 +94,7 @@ Value istitle(Heap& heap, const Value& self, Arguments& arguments) {
 Value isascii(Heap& heap, const Value& self, Arguments& arguments) {
   const Bound bound(arguments, "isascii()", {});
   heap.work(self.text().size());
-  return Value(is_ascii(self.text()));
+  return Value(unicode::is_ascii(self.text()));
 }
 Value isprintable(Heap& heap, const Value& self, Arguments& arguments) {
   if (self.text().empty()) return Value(true);
@@ -103,7 +103,7 @@ Value isprintable(Heap& heap, const Value& self, Arguments& arguments) {
 Value isidentifier(Heap& heap, const Value& self, Arguments& arguments) {
   if (self.text().empty()) return Value(false);
   size_t at = 0;
-  if (!is_identifier_start(code_point(self.text(), at))) return Value(false);
+  if (!is_identifier_start(unicode::next(self.text(), at))) return Value(false);
   return all_method<is_identifier_part>(heap, self, arguments);
 }
 
@@ -113,7 +113,7 @@ Value affix_method(Heap& heap, const Value& self, Arguments& arguments) {
   const Bound bound(arguments, kStart ? "startswith()" : "endswith()", {"", "", ""}, 1);
   const std::string& text = self.text();
   heap.work(text.size());
-  const auto size = static_cast<int64_t>(count_code_points(text));
+  const auto size = static_cast<int64_t>(unicode::length(text));
   const auto place = [&](size_t i, int64_t fallback) {
     const int64_t n = bound.none(i) ? fallback : bound.integer(i, fallback);
     return n < 0 ? std::max(n, -size) + size : n;
@@ -148,7 +148,7 @@ struct Part {
   Part(Heap& heap, const Value& self, const Bound& bound) {
     const std::string& all = self.text();
     heap.work(2 * all.size());
-    const auto size = static_cast<int64_t>(count_code_points(all));
+    const auto size = static_cast<int64_t>(unicode::length(all));
     const auto place = [&](size_t i, int64_t fallback) {
       const int64_t n = bound.none(i) ? fallback : bound.integer(i, fallback);
       return n < 0 ? std::max(n, -size) + size : n;
@@ -174,7 +174,7 @@ Value find_method(Heap& heap, const Value& self, Arguments& arguments) {
                     : kLast      ? find_last(part.text, needle)
                                  : find(part.text, needle);
   if (at != std::string::npos)
-    return Value(part.first + static_cast<int64_t>(count_code_points(part.text.substr(0, at))));
+    return Value(part.first + static_cast<int64_t>(unicode::length(part.text.substr(0, at))));
   if (kThrow) fail("substring not found");
   return Value(int64_t{-1});
 }
@@ -184,7 +184,7 @@ Value count(Heap& heap, const Value& self, Arguments& arguments) {
   const Part part(heap, self, bound);
   const std::string& needle = bound.text(0);
   if (part.outside) return Value(int64_t{0});
-  if (needle.empty()) return Value(static_cast<int64_t>(count_code_points(part.text)) + 1);
+  if (needle.empty()) return Value(static_cast<int64_t>(unicode::length(part.text)) + 1);
   int64_t n = 0;
   for (size_t at = 0; (at = find(part.text, needle, at)) != std::string::npos; at += needle.size()) ++n;
   return Value(n);
@@ -253,7 +253,7 @@ std::vector<std::string_view> split_words(Heap& heap, std::string_view text, int
       return parts;
     }
     size_t end = 0;
-    for (size_t at = 0; at < text.size() && !is_space(code_point(text, at));) end = at;
+    for (size_t at = 0; at < text.size() && !is_space(unicode::next(text, at));) end = at;
     parts.push_back(text.substr(0, end));
     text.remove_prefix(end);
   }
@@ -312,7 +312,7 @@ template <Side kSide>
 Value justify_method(Heap& heap, const Value& self, Arguments& arguments) {
   const Bound bound(arguments, "a justifying method", {"", ""}, 1);
   const std::string fill = bound.has(1) ? joined_to(heap, self, bound[1], "the fill character") : " ";
-  if (count_code_points(fill) != 1) fail("The fill character must be exactly one character long");
+  if (unicode::length(fill) != 1) fail("The fill character must be exactly one character long");
   return text_of(heap, justified(heap, self.text(), bound.integer(0, 0), fill, static_cast<int>(kSide)),
                  self);
 }
@@ -320,7 +320,7 @@ Value justify_method(Heap& heap, const Value& self, Arguments& arguments) {
 Value zfill(Heap& heap, const Value& self, Arguments& arguments) {
   const Bound bound(arguments, "zfill()", {""}, 1);
   const std::string& text = self.text();
-  const int64_t missing = bound.integer(0, 0) - static_cast<int64_t>(count_code_points(text));
+  const int64_t missing = bound.integer(0, 0) - static_cast<int64_t>(unicode::length(text));
   const bool sign = !text.empty() && (text[0] == '+' || text[0] == '-');
   Builder out(heap);
   out.add(std::string_view(text).substr(0, sign));
@@ -337,7 +337,7 @@ Value expandtabs(Heap& heap, const Value& self, Arguments& arguments) {
   const std::string_view text = self.text();
   for (size_t at = 0; at < text.size();) {
     const size_t start = at;
-    const char32_t c = code_point(text, at);
+    const char32_t c = unicode::next(text, at);
     if (c == '\t') {
       const int64_t spaces = width > 0 ? width - column % width : 0;
       out.repeat(" ", static_cast<uint64_t>(spaces));
@@ -425,7 +425,7 @@ std::string replaced(Heap& heap, std::string_view text, std::string_view from, s
       const size_t start = at;
       out.add(to);
       if (at == text.size()) return out.take();
-      code_point(text, at);
+      unicode::next(text, at);
       out.add(text.substr(start, at - start));
     }
     return out.add(text.substr(at)).take();
@@ -445,7 +445,7 @@ std::vector<std::string_view> split_lines(Heap& heap, std::string_view text, boo
   size_t start = 0;
   for (size_t at = 0; at < text.size();) {
     const size_t end = at;
-    const char32_t c = code_point(text, at);
+    const char32_t c = unicode::next(text, at);
     const bool breaks =
         (c >= 10 && c <= 13) || (c >= 28 && c <= 30) || c == 0x85 || c == 0x2028 || c == 0x2029;
     if (!breaks) continue;
@@ -458,7 +458,7 @@ std::vector<std::string_view> split_lines(Heap& heap, std::string_view text, boo
 }
 
 std::string justified(Heap& heap, std::string_view text, int64_t width, std::string_view fill, int side) {
-  const auto size = static_cast<int64_t>(count_code_points(text));
+  const auto size = static_cast<int64_t>(unicode::length(text));
   Builder out(heap);
   if (width <= size) return out.add(text).take();
   const auto missing = static_cast<uint64_t>(width - size);

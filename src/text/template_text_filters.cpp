@@ -64,10 +64,10 @@ std::string title(std::string_view text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     const size_t start = at;
-    const char32_t first = code_point(text, at);
+    const char32_t first = unicode::next(text, at);
     append_mapped(out, text, start, first, Case::kUpper);
     const size_t rest = at;
-    for (size_t ahead = at; ahead < text.size() && separates(code_point(text, ahead)) == separates(first);)
+    for (size_t ahead = at; ahead < text.size() && separates(unicode::next(text, ahead)) == separates(first);)
       at = ahead;
     out += mapped(text.substr(rest, at - rest), Case::kLower);
   }
@@ -151,7 +151,7 @@ Value truncate(Heap& heap, const Value& value, Arguments& arguments) {
   const Bound bound(arguments, "truncate", {"length", "killwords", "end", "leeway"});
   const int64_t size = bound.integer(0, 255), leeway = bound.none(3) ? 5 : bound.integer(3, 5);
   const std::string end = bound.has(2) ? bound.text(2) : "...";
-  const auto tail = static_cast<int64_t>(count_code_points(end));
+  const auto tail = static_cast<int64_t>(unicode::length(end));
   if (size < tail) fail(cat("truncate: expected length >= ", tail, ", got ", size));
   if (leeway < 0) fail(cat("truncate: expected leeway >= 0, got ", leeway));
   const int64_t most = size > INT64_MAX - leeway ? INT64_MAX : size + leeway;
@@ -210,7 +210,7 @@ Value wordcount(Heap& heap, const Value& value, Arguments& arguments) {
   int64_t n = 0;
   bool inside = false;
   for (size_t at = 0; at < text.text().size();) {
-    const bool word = is_word(code_point(text.text(), at));
+    const bool word = is_word(unicode::next(text.text(), at));
     n += word && !inside;
     inside = word;
   }

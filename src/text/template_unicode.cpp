@@ -8,8 +8,6 @@
 #include <cstring>
 #include <set>
 
-#include "text/utf8.h"
-
 namespace llmtool::jinja {
 
 namespace {
@@ -18,53 +16,10 @@ bool has(char32_t c, UProperty property) { return u_hasBinaryProperty(icu(c), pr
 bool continues(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 }  // namespace
 
-bool is_well_formed(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const int n = utf8_length(text.substr(at));
-    if (n == 0) return false;
-    at += static_cast<size_t>(n);
-  }
-  return true;
-}
-
-char32_t code_point(std::string_view text, size_t& at) {
-  const auto byte = [&](size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(text[i])); };
-  const char32_t first = byte(at++);
-  if (first < 0x80) return first;
-  const int more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : 1;
-  char32_t c = first & (0x3FU >> more);
-  for (int i = 0; i < more && at < text.size(); ++i) c = (c << 6) | (byte(at++) & 0x3F);
-  return c;
-}
-
-void append_code_point(std::string& text, char32_t c) {
-  const auto byte = [&](char32_t b) { text += static_cast<char>(static_cast<unsigned char>(b)); };
-  if (c < 0x80) return byte(c);
-  if (c < 0x800) {
-    byte(0xC0 | (c >> 6));
-  } else if (c < 0x10000) {
-    byte(0xE0 | (c >> 12));
-    byte(0x80 | ((c >> 6) & 0x3F));
-  } else {
-    byte(0xF0 | (c >> 18));
-    byte(0x80 | ((c >> 12) & 0x3F));
-    byte(0x80 | ((c >> 6) & 0x3F));
-  }
-  byte(0x80 | (c & 0x3F));
-}
-
 std::string utf8(char32_t c) {
   std::string text;
-  append_code_point(text, c);
+  unicode::append(text, c);
   return text;
-}
-
-size_t count_code_points(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return !continues(c); }));
-}
-
-bool is_ascii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
 size_t byte_offset(std::string_view text, size_t index) {
@@ -77,13 +32,13 @@ size_t byte_offset(std::string_view text, size_t index) {
 
 std::u32string decode(std::string_view text) {
   std::u32string out;
-  for (size_t at = 0; at < text.size();) out += code_point(text, at);
+  for (size_t at = 0; at < text.size();) out += unicode::next(text, at);
   return out;
 }
 
 std::string encode(std::u32string_view text) {
   std::string out;
-  for (const char32_t c : text) append_code_point(out, c);
+  for (const char32_t c : text) unicode::append(out, c);
   return out;
 }
 
@@ -120,14 +75,14 @@ bool ends_word(std::string_view text, size_t at, size_t after) {
     do --i;
     while (i > 0 && continues(text[i]));
     size_t start = i;
-    const char32_t c = code_point(text, start);
+    const char32_t c = unicode::next(text, start);
     if (ignorable(c)) continue;
     cased_before = is_cased(c);
     break;
   }
   if (!cased_before) return false;
   while (after < text.size()) {
-    const char32_t c = code_point(text, after);
+    const char32_t c = unicode::next(text, after);
     if (!ignorable(c)) return !is_cased(c);
   }
   return true;
@@ -174,7 +129,7 @@ std::string mapped(std::string_view text, Case to) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     const size_t start = at;
-    const char32_t c = code_point(text, at);
+    const char32_t c = unicode::next(text, at);
     append_mapped(out, text, start, c, to);
   }
   return out;
@@ -184,7 +139,7 @@ std::string capitalized(std::string_view text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     const size_t start = at;
-    const char32_t c = code_point(text, at);
+    const char32_t c = unicode::next(text, at);
     append_mapped(out, text, start, c, start == 0 ? Case::kTitle : Case::kLower);
   }
   return out;
@@ -195,7 +150,7 @@ std::string titled(std::string_view text) {
   bool cased = false;  // the character before
   for (size_t at = 0; at < text.size();) {
     const size_t start = at;
-    const char32_t c = code_point(text, at);
+    const char32_t c = unicode::next(text, at);
     append_mapped(out, text, start, c, cased ? Case::kLower : Case::kTitle);
     cased = is_cased(c);
   }
@@ -206,13 +161,13 @@ std::string swapped(std::string_view text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     const size_t start = at;
-    const char32_t c = code_point(text, at);
+    const char32_t c = unicode::next(text, at);
     if (is_upper(c)) {
       append_mapped(out, text, start, c, Case::kLower);
     } else if (is_lower(c)) {
       append_mapped(out, text, start, c, Case::kUpper);
     } else {
-      append_code_point(out, c);
+      unicode::append(out, c);
     }
   }
   return out;
@@ -224,14 +179,14 @@ std::string_view strip_if(std::string_view text, bool left, bool right, const Dr
   size_t from = 0, to = text.size();
   while (left && from < to) {
     size_t after = from;
-    if (!drop(code_point(text, after))) break;
+    if (!drop(unicode::next(text, after))) break;
     from = after;
   }
   while (right && to > from) {
     size_t start = to - 1;
     while (start > from && continues(text[start])) --start;
     size_t at = start;
-    if (!drop(code_point(text, at))) break;
+    if (!drop(unicode::next(text, at))) break;
     to = start;
   }
   return text.substr(from, to - from);
@@ -244,7 +199,7 @@ std::string_view strip(std::string_view text, bool left, bool right) {
 
 std::string_view strip(std::string_view text, std::string_view characters, bool left, bool right) {
   std::set<char32_t> dropped;
-  for (size_t at = 0; at < characters.size();) dropped.insert(code_point(characters, at));
+  for (size_t at = 0; at < characters.size();) dropped.insert(unicode::next(characters, at));
   return strip_if(text, left, right, [&](char32_t c) { return dropped.contains(c); });
 }
 

@@ -5,15 +5,11 @@
 #include <string>
 #include <string_view>
 
+#include "text/unicode.h"
+
 namespace llmtool::jinja {
 
-bool is_well_formed(std::string_view text);
-/// The code point at `at`, which moves behind it.
-char32_t code_point(std::string_view text, size_t& at);
-void append_code_point(std::string& text, char32_t c);
 std::string utf8(char32_t c);
-size_t count_code_points(std::string_view text);
-bool is_ascii(std::string_view text);
 /// The byte where that code point begins; the text's size where there are fewer.
 size_t byte_offset(std::string_view text, size_t index);
 std::u32string decode(std::string_view text);

@@ -251,9 +251,8 @@ GgufTokens tokens_of(const GgufMetadata& m) {
     throw Error(cat(m.origin(), ": ", kPrefix, "token_type: expected a type for each of ", t.texts.size(),
                     " tokens, found ", t.types.size()));
   }
-  std::string spare;
   for (size_t i = 0; i < t.texts.size(); ++i) {
-    if (unicode::well_formed(t.texts[i], spare).data() != t.texts[i].data())
+    if (!unicode::is_well_formed(t.texts[i]))
       throw Error(cat(m.origin(), ": ", kPrefix, "tokens[", i, "]: expected UTF-8"));
   }
   return t;

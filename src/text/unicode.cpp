@@ -43,13 +43,6 @@ const icu::Normalizer2& normalizer(Form form) {
   static const All all;
   return *all.forms[static_cast<int>(form)];
 }
-
-bool is_ascii(std::string_view text) {
-  for (const char c : text) {
-    if (static_cast<uint8_t>(c) >= 0x80) return false;
-  }
-  return true;
-}
 }  // namespace
 
 char32_t next(std::string_view text, size_t& at) {
@@ -78,11 +71,20 @@ void append(std::string& text, char32_t c) {
   put(0x80 | (c & 0x3F));
 }
 
-int64_t length(std::string_view text) {
-  int64_t n = 0;
+size_t length(std::string_view text) {
+  size_t n = 0;
   for (const char c : text) n += (c & 0xC0) != 0x80;
   return n;
 }
+
+bool is_ascii(std::string_view text) {
+  for (const char c : text) {
+    if (static_cast<uint8_t>(c) >= 0x80) return false;
+  }
+  return true;
+}
+
+bool is_well_formed(std::string_view text) { return utf8_valid_length(text) == text.size(); }
 
 std::string_view well_formed(std::string_view text, std::string& spare) {
   const size_t bad = utf8_valid_length(text);

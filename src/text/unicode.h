@@ -11,7 +11,9 @@ namespace llmtool::unicode {
 /// The code point at `at` of well-formed UTF-8; moves `at` behind it.
 char32_t next(std::string_view text, size_t& at);
 void append(std::string& text, char32_t c);
-int64_t length(std::string_view text);  // in code points
+size_t length(std::string_view text);  // in code points
+bool is_ascii(std::string_view text);
+bool is_well_formed(std::string_view text);
 /// The text with every byte sequence that is not UTF-8 (in the longest pieces that could have begun a
 /// character) replaced by one U+FFFD; `text` itself where there is none, for which `spare` is not touched.
 std::string_view well_formed(std::string_view text, std::string& spare);

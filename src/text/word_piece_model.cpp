@@ -9,7 +9,7 @@ WordPieceModel::WordPieceModel(Vocabulary pieces, WordPieceOptions options)
 
 void WordPieceModel::encode(std::string_view word, std::vector<TokenId>& ids) const {
   const size_t first = ids.size();
-  bool known = unicode::length(word) <= options_.longest_word;
+  bool known = unicode::length(word) <= static_cast<size_t>(options_.longest_word);
   std::string spelled;
   for (size_t from = 0; known && from < word.size();) {
     spelled = from > 0 ? options_.continuing_prefix : "";
