@@ -1,7 +1,6 @@
 #include "text/bpe_model.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "llmtool/core/error.h"
 #include "text/utf8.h"
@@ -30,20 +29,18 @@ BpeModel::BpeModel(Vocabulary pieces, const std::vector<BpeRule>& rules, BpeOpti
       pieces_(std::move(pieces)),
       options_(std::move(options)),
       bytes_(bytes),
+      fallback_(!bytes && options_.byte_fallback ? BytePieces(pieces_) : BytePieces()),
       tiles_(options_.continuing_prefix.empty() && options_.end_suffix.empty()),
       made_(static_cast<size_t>(pieces_.size())),
       in_rules_(static_cast<size_t>(pieces_.size())),
       whole_(new std::atomic<uint8_t>[static_cast<size_t>(pieces_.size())]()) {
   for (int b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
-    char name[8];
-    std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(b));
-    byte_ids_[b] = bytes ? pieces_.find({&byte, 1}) : options_.byte_fallback ? pieces_.find(name) : -1;
+    byte_ids_[b] = bytes ? pieces_.find({&byte, 1}) : -1;
   }
   for (const BpeRule& rule : rules) {
     for (const TokenId id : {rule.left, rule.right}) {
-      const bool stands_for_bytes = !bytes && std::find(byte_ids_, byte_ids_ + 256, id) != byte_ids_ + 256;
-      tiles_ = tiles_ && id != options_.unknown && !stands_for_bytes;
+      tiles_ = tiles_ && id != options_.unknown && !fallback_.contains(id);
     }
   }
   size_t slots = 16;
@@ -66,15 +63,6 @@ const BpeModel::Pair* BpeModel::find(TokenId left, TokenId right) const {
     if (pairs_[slot].key == key) return &pairs_[slot];
   }
   return nullptr;
-}
-
-bool BpeModel::add_bytes(std::string_view character, std::vector<TokenId>& symbols) const {
-  if (!options_.byte_fallback) return false;
-  for (const char c : character) {
-    if (byte_ids_[static_cast<uint8_t>(c)] < 0) return false;
-  }
-  for (const char c : character) symbols.push_back(byte_ids_[static_cast<uint8_t>(c)]);
-  return true;
 }
 
 void BpeModel::symbols_of(std::string_view word, std::vector<TokenId>& symbols) const {
@@ -111,7 +99,7 @@ void BpeModel::symbols_of(std::string_view word, std::vector<TokenId>& symbols) 
     if (const TokenId id = pieces_.find(character); id >= 0) {
       symbols.push_back(id);
       after_unknown = false;
-    } else if (!add_bytes(character, symbols)) {
+    } else if (!fallback_.append(character, symbols)) {
       unknown();
     }
   }

@@ -43,7 +43,6 @@ class BpeModel : public SubwordModel {
   };
   const Pair* find(TokenId left, TokenId right) const;
   void symbols_of(std::string_view word, std::vector<TokenId>& symbols) const;
-  bool add_bytes(std::string_view character, std::vector<TokenId>& symbols) const;
   void merge(std::vector<TokenId>& symbols) const;
   void merge_short(std::vector<TokenId>& symbols) const;
   void merge_long(std::vector<TokenId>& symbols) const;
@@ -56,7 +55,8 @@ class BpeModel : public SubwordModel {
   Vocabulary pieces_;
   BpeOptions options_;
   bool bytes_;
-  TokenId byte_ids_[256];       // of single bytes, or of the pieces that stand for them; -1: none
+  BytePieces fallback_;         // none without byte_fallback
+  TokenId byte_ids_[256];       // of single bytes, where bytes_; -1: none
   std::vector<Pair> pairs_;     // a hash table; whole -1: empty
   bool tiles_;                  // long words can be tiled
   std::vector<bool> made_;      // whether a rule makes a piece

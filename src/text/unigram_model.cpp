@@ -1,7 +1,6 @@
 #include "text/unigram_model.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "llmtool/core/error.h"
 #include "text/utf8.h"
@@ -12,25 +11,17 @@ UnigramModel::UnigramModel(Vocabulary pieces, std::vector<double> scores, TokenI
     : pieces_(std::move(pieces)),
       scores_(std::move(scores)),
       unknown_(unknown),
-      byte_fallback_(byte_fallback),
+      bytes_(byte_fallback ? BytePieces(pieces_) : BytePieces()),
       trie_(pieces_) {
   double worst = 0;
   for (size_t i = 0; i < scores_.size(); ++i) worst = i == 0 ? scores_[i] : std::min(worst, scores_[i]);
   unknown_score_ = worst - 10;
-  for (int b = 0; b < 256; ++b) {
-    char name[8];
-    std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(b));
-    byte_ids_[b] = byte_fallback_ ? pieces_.find(name) : -1;
-  }
 }
 
 void UnigramModel::add_unknown(std::string_view text, std::vector<TokenId>& ids) const {
   // A run of unknown characters may happen to be a piece.
   if (const TokenId id = pieces_.find(text); id >= 0) return ids.push_back(id);
-  bool all = byte_fallback_;
-  for (const char c : text) all = all && byte_ids_[static_cast<uint8_t>(c)] >= 0;
-  if (!all) return ids.push_back(unknown_);
-  for (const char c : text) ids.push_back(byte_ids_[static_cast<uint8_t>(c)]);
+  if (!bytes_.append(text, ids)) ids.push_back(unknown_);
 }
 
 void UnigramModel::encode(std::string_view word, std::vector<TokenId>& ids) const {

@@ -22,9 +22,8 @@ class UnigramModel : public SubwordModel {
   Vocabulary pieces_;
   std::vector<double> scores_;
   TokenId unknown_;
-  bool byte_fallback_;
+  BytePieces bytes_;  // none without byte_fallback
   double unknown_score_ = 0;
-  TokenId byte_ids_[256];
   PrefixTrie trie_;
 };
 

@@ -3,6 +3,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <cstdio>
+
 #include "llmtool/core/error.h"
 
 namespace llmtool {
@@ -53,6 +55,22 @@ void Vocabulary::add(std::string_view token, int64_t id, const std::string& orig
 TokenId Vocabulary::find(std::string_view token) const {
   if (slots_.empty() || token.size() > longest_) return -1;
   return slots_[slot_of(token)];
+}
+
+BytePieces::BytePieces(const Vocabulary& pieces) {
+  for (size_t byte = 0; byte < 256; ++byte) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(byte));
+    ids_[byte] = pieces.find(name);
+  }
+}
+
+bool BytePieces::append(std::string_view text, std::vector<TokenId>& ids) const {
+  for (const char c : text) {
+    if (ids_[static_cast<uint8_t>(c)] < 0) return false;
+  }
+  for (const char c : text) ids.push_back(ids_[static_cast<uint8_t>(c)]);
+  return true;
 }
 
 }  // namespace llmtool

@@ -1,6 +1,8 @@
 #pragma once
 // Tokens and their ids.
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -33,6 +35,19 @@ class Vocabulary {
   std::vector<bool> used_;
   std::vector<TokenId> slots_;  // of a hash table; -1: empty
   size_t count_ = 0, longest_ = 0;
+};
+
+/// The pieces "<0x00>" to "<0xFF>", which stand for single bytes.
+class BytePieces {
+ public:
+  BytePieces() { ids_.fill(-1); }
+  explicit BytePieces(const Vocabulary& pieces);
+  /// Appends a piece for each byte of `text`; false, and nothing, where one of them has none.
+  bool append(std::string_view text, std::vector<TokenId>& ids) const;
+  bool contains(TokenId id) const { return std::find(ids_.begin(), ids_.end(), id) != ids_.end(); }
+
+ private:
+  std::array<TokenId, 256> ids_;  // -1: none
 };
 
 }  // namespace llmtool
