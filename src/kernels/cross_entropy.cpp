@@ -40,31 +40,40 @@ double exponentials(float* x, int64_t n, float shift, bool keep) {
   return total;
 }
 
-double loss_row(float* x, int64_t V, int32_t target, double z_loss, double scale, bool gradient) {
+double sum_of(const float* x, int64_t n) {
+  double total = 0;
+  for (int64_t i = 0; i < n; ++i) total += x[i];
+  return total;
+}
+
+double loss_row(float* x, int64_t V, int32_t target, const CrossEntropy& terms, bool gradient) {
   if (target < 0) {
     if (gradient) std::fill_n(x, V, 0.0f);
     return 0;
   }
   const float most = row_maximum(x, V);
-  const double at_target = x[target];
+  const double at_target = x[target], smoothing = terms.label_smoothing;
+  const double mean = smoothing > 0 ? sum_of(x, V) / static_cast<double>(V) : 0;
+  const double weight = terms.class_weights ? terms.class_weights[target] : 1.0, scale = terms.scale * weight;
   const double sum = exponentials(x, V, most, gradient);
   const double log_z = std::log(sum) + most;
   if (gradient) {
-    const float factor = static_cast<float>(scale * (1.0 + 2.0 * z_loss * log_z) / sum);
+    const float factor = static_cast<float>(scale * (1.0 + 2.0 * terms.z_loss * log_z) / sum);
+    const float share = static_cast<float>(scale * smoothing / static_cast<double>(V));
     simd::for_lanes(
-        V, [&](int64_t i, auto part) { simd::store(x + i, simd::load(x + i, part) * factor, part); });
-    x[target] -= static_cast<float>(scale);
+        V, [&](int64_t i, auto part) { simd::store(x + i, simd::load(x + i, part) * factor - share, part); });
+    x[target] -= static_cast<float>(scale * (1 - smoothing));
   }
-  return log_z - at_target + z_loss * log_z * log_z;
+  return weight * (log_z - (1 - smoothing) * at_target - smoothing * mean + terms.z_loss * log_z * log_z);
 }
 }  // namespace
 
-void cross_entropy(Exec& exec, Tensor logits, const int32_t* targets, double z_loss, double scale,
+void cross_entropy(Exec& exec, Tensor logits, const int32_t* targets, const CrossEntropy& terms,
                    bool gradient, double* losses) {
   if (exec.dry()) return;
   const int64_t V = logits.cols();
   for_rows(exec, logits.rows(), 4 * V, [&](int64_t row) {
-    losses[row] = loss_row(logits.f32() + row * V, V, targets[row], z_loss, scale, gradient);
+    losses[row] = loss_row(logits.f32() + row * V, V, targets[row], terms, gradient);
   });
 }
 

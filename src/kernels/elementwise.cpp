@@ -47,6 +47,36 @@ void copy_rows(Exec& exec, const float* from, int64_t from_ld, float* to, int64_
   });
 }
 
+void add_rows(Exec& exec, const float* from, int64_t from_ld, float factor, float* to, int64_t to_ld,
+              int64_t rows, int64_t cols) {
+  if (exec.dry()) return;
+  for_rows(exec, rows, cols, [&](int64_t row) {
+    const float* const x = from + row * from_ld;
+    float* const y = to + row * to_ld;
+    for (int64_t i = 0; i < cols; ++i) y[i] += factor * x[i];
+  });
+}
+
+void scale_columns(Exec& exec, const float* x, int64_t x_ld, const float* factors, float* y, int64_t y_ld,
+                   int64_t rows, int64_t cols) {
+  if (exec.dry()) return;
+  for_rows(exec, rows, cols, [&](int64_t row) {
+    for (int64_t i = 0; i < cols; ++i) y[row * y_ld + i] = x[row * x_ld + i] * factors[i];
+  });
+}
+
+void add_column_dots(Exec& exec, const float* a, int64_t a_ld, const float* b, int64_t b_ld, int64_t rows,
+                     int64_t cols, float* total) {
+  if (exec.dry()) return;
+  for_row_groups(exec, cols, 128, [&](int64_t first, int64_t last, int) {
+    float sums[128] = {};
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = first; i < last; ++i) sums[i - first] += a[row * a_ld + i] * b[row * b_ld + i];
+    }
+    for (int64_t i = first; i < last; ++i) total[i] += sums[i - first];
+  });
+}
+
 void scale(Exec& exec, Tensor x, float factor) {
   if (exec.dry()) return;
   for_elements(exec, x.size(), [&](int64_t first, int64_t last) {

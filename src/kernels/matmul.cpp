@@ -207,8 +207,9 @@ MatrixView offset(MatrixView m, int64_t row, int64_t col) {
 struct Dense {
   MatrixView b;
 
-  int64_t step() const { return b.col_stride == 1 ? kPackCols * kNr : kNr; }
-  static constexpr int64_t kScratch = 0;  // floats
+  int64_t step() const { return b.col_stride == 1 ? kPackCols * kNr : kNr; }  // columns packed together
+  static int64_t slivers() { return 1; }  // that a task's number must divide by
+  static int64_t scratch() { return 0; }  // floats
   /// Packs columns [j, j + width) of the k steps from pc on.
   void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float*) const {
     pack_cols(offset(b, pc, 0), width, k, j, packed);
@@ -224,13 +225,33 @@ struct Stored {
   int64_t K;
 
   int64_t step() const { return kNr; }
-  static constexpr int64_t kScratch = kKc * kNr;
+  static int64_t slivers() { return 1; }
+  static int64_t scratch() { return kKc * kNr; }
   void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float* scratch) const {
     for (int64_t i = 0; i < width; ++i) {
       const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, (j + i) * K + pc);
       to_f32(row, w.dtype, scratch + i * k, k);
     }
     pack_cols({scratch, 1, k}, width, k, 0, packed);
+  }
+  Ahead ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
+};
+
+/// The right-hand side as a weight (K, N) itself, unpacked to f32 on the way.
+struct StoredRows {
+  WeightView w;
+  int64_t N;
+
+  /// Whole blocks of the storage type.
+  int64_t step() const { return std::max<int64_t>(kPackCols * kNr, dtype_block(w.dtype).elements); }
+  int64_t slivers() const { return ceil_div(dtype_block(w.dtype).elements, kNr); }
+  int64_t scratch() const { return kKc * step(); }
+  void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float* scratch) const {
+    for (int64_t p = 0; p < k; ++p) {
+      const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, (pc + p) * N + j);
+      to_f32(row, w.dtype, scratch + p * width, width);
+    }
+    pack_cols({scratch, width, 1}, width, k, 0, packed);
   }
   Ahead ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
 };
@@ -248,7 +269,8 @@ void multiply(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, const R
     const int64_t row_tiles =
         std::clamp<int64_t>(ceil_div(64, slivers), 1, std::max<int64_t>(1, rows / kMinTileRows));
     const int64_t tile_rows = round_up(ceil_div(rows, row_tiles), kMr);
-    const int64_t group = std::clamp<int64_t>(slivers * row_tiles / 32, 1, 8),
+    const int64_t step = right.step();
+    const int64_t group = round_up(std::clamp<int64_t>(slivers * row_tiles / 32, 1, 8), right.slivers()),
                   groups = ceil_div(slivers, group);
     for (int64_t pc = 0; pc < K; pc += kKc) {
       const int64_t k = std::min(K - pc, kKc);
@@ -258,12 +280,12 @@ void multiply(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, const R
       const Operands o{
           packed_a, k, c + ic * ldc, ldc, write == Write::add || pc > 0, pc == 0 ? bias : nullptr};
       exec.pool.run(row_tiles * groups, [&](int64_t task, int worker) {
+        const int64_t room = kKc * round_up(step, kNr);
         auto* packed_b = static_cast<float*>(
-            exec.pool.scratch(worker, (kKc * kNr * kPackCols + Right::kScratch) * sizeof(float)));
-        float* const unpacked = packed_b + kKc * kNr * kPackCols;
+            exec.pool.scratch(worker, static_cast<size_t>(room + right.scratch()) * sizeof(float)));
+        float* const unpacked = packed_b + room;
         const int64_t i = task % row_tiles * tile_rows;
         const int64_t first = task / row_tiles * group * kNr, last = std::min(N, first + group * kNr);
-        const int64_t step = right.step();
         for (int64_t j = first; j < last; j += step) {
           const int64_t end = std::min(last, j + step);
           right.pack(pc, k, j, end - j, packed_b, unpacked);
@@ -294,6 +316,15 @@ void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, const float* x, WeightV
     multiply(exec, M, N, K, a, Dense{{static_cast<const float*>(w.data), 1, K}}, c, ldc, Write::set, bias);
   } else {
     multiply(exec, M, N, K, a, Stored{w, K}, c, ldc, Write::set, bias);
+  }
+}
+
+void matmul_rows(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, WeightView w, float* c,
+                 int64_t ldc, Write write) {
+  if (w.dtype == DType::f32) {
+    multiply(exec, M, N, K, a, Dense{{static_cast<const float*>(w.data), N, 1}}, c, ldc, write, nullptr);
+  } else {
+    multiply(exec, M, N, K, a, StoredRows{w, N}, c, ldc, write, nullptr);
   }
 }
 

@@ -24,7 +24,7 @@ std::vector<int64_t> Transformer::Impl::starts_of(Exec& exec, const Batch& batch
   if (!batch.token_types.empty() && batch.token_types.size() != batch.ids.size())
     throw Error(cat("[model] expected ", batch.ids.size(), " token types, found ", batch.token_types.size()));
   if (!exec.dry()) {
-    check_ids(batch.ids, 0, config.vocab_size, "input");
+    check_ids(batch.ids, static_cast<int32_t>(-virtual_tokens.count), config.vocab_size, "input");
     check_ids(batch.token_types, 0, config.type_vocab_size, "token type");
   }
   return starts;

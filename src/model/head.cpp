@@ -4,7 +4,6 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/kernels/cross_entropy.h"
-#include "llmtool/kernels/matmul.h"
 #include "llmtool/kernels/optimizer.h"
 #include "model/transformer_impl.h"
 
@@ -18,7 +17,7 @@ int64_t logit_rows(int64_t V) { return std::clamp<int64_t>((int64_t{4} << 20) / 
 }  // namespace
 
 void Transform::forward(Exec& exec, Tensor x, Tensor raw, Tensor activated, Tensor y) const {
-  dense.forward(exec, x, raw, false);
+  dense.forward(exec, x, raw);
   activate(exec, activation, false, raw, norm ? activated : y);
   if (norm) norm.forward(exec, activated, y);
 }
@@ -57,8 +56,10 @@ void Transformer::Impl::add_head() {
       break;
     }
     case HeadKind::none:
-      break;
+      return;
   }
+  output = Linear(C);
+  output.add(head, head_bias);
 }
 
 void Transformer::Impl::require_generation() const {
@@ -67,7 +68,7 @@ void Transformer::Impl::require_generation() const {
 
 void Transformer::Impl::logits_of(Exec& exec, Tensor hidden, Tensor logits, bool few_rows) const {
   ArenaScope scope(exec.scratch);
-  const int64_t rows = hidden.rows(), C = config.hidden_size, V = outputs();
+  const int64_t rows = hidden.rows(), C = config.hidden_size;
   Tensor x = hidden;
   if (final_norm) {
     x = exec.scratch.take({rows, C});
@@ -81,13 +82,7 @@ void Transformer::Impl::logits_of(Exec& exec, Tensor hidden, Tensor logits, bool
     before.forward(exec, x, raw, activated, features);
     x = features;
   }
-  const WeightView weight(head->value);
-  const float* const bias = head_bias ? head_bias->value.f32() : nullptr;
-  if (few_rows) {
-    matvec(exec, rows, V, C, x.f32(), weight, logits.f32(), V, bias);
-  } else {
-    matmul(exec, rows, V, C, x.f32(), weight, logits.f32(), V, bias);
-  }
+  output.forward(exec, x, logits, {.few_rows = few_rows});
   if (config.final_logit_softcapping > 0 && config.head == HeadKind::language_model)
     softcap(exec, logits, static_cast<float>(config.final_logit_softcapping));
 }
@@ -134,26 +129,26 @@ void Transformer::Impl::output_loss(Exec& exec, Tensor features, std::span<const
   const Tensor logits_block = exec.scratch.take({chunk, V});
   const bool caps = config.final_logit_softcapping > 0 && config.head == HeadKind::language_model;
   const auto cap = static_cast<float>(config.final_logit_softcapping);
+  const Tensor dx_block = gradient ? exec.scratch.take({chunk, C}) : Tensor();
+  const CrossEntropy terms{options.z_loss, options.label_smoothing,
+                           options.class_weights.empty() ? nullptr : options.class_weights.data(),
+                           options.scale};
   const Tensor capped = caps && gradient ? exec.scratch.take({chunk, V}) : Tensor();
   for (int64_t first = 0; first < N; first += chunk) {
     const int64_t rows = std::min(chunk, N - first);
     const Tensor logits(logits_block.f32(), {rows, V});
-    float* const x = features.f32() + first * C;
-    matmul(exec, rows, V, C, x, WeightView(head->value), logits.f32(), V,
-           head_bias ? head_bias->value.f32() : nullptr);
+    const Tensor x(features.f32() + first * C, {rows, C});
+    output.forward(exec, x, logits, {.training = gradient});
     if (caps) {
       softcap(exec, logits, cap);
       if (gradient) copy_rows(exec, logits.f32(), V, capped.f32(), V, rows, V);
     }
-    cross_entropy(exec, logits, targets.data() + first, options.z_loss, options.scale, gradient,
-                  losses + first);
+    cross_entropy(exec, logits, targets.data() + first, terms, gradient, losses + first);
     if (!gradient) continue;
     if (caps) softcap_backward(exec, {capped.f32(), {rows, V}}, cap, logits);
-    const MatrixView dlogits{logits.f32(), V, 1};
-    if (head->grad)
-      matmul(exec, V, C, rows, dlogits.transposed(), {x, C, 1}, head->grad.f32(), C, Write::add);
-    if (head_bias && head_bias->grad) add_column_sums(exec, logits.f32(), rows, V, V, head_bias->grad.f32());
-    matmul(exec, rows, C, V, dlogits, MatrixView{head->value.f32(), C, 1}, x, C);  // no longer needed
+    const Tensor dx(dx_block.f32(), {rows, C});
+    output.backward(exec, x, logits, dx);
+    copy_rows(exec, dx.f32(), C, x.f32(), C, rows, C);  // no longer needed
   }
 }
 
@@ -208,7 +203,13 @@ LossSums Transformer::Impl::head_loss(Exec& exec, const Sequences& s, std::span<
   }
   LossSums sums;
   sums.count = exec.dry() ? 0 : N;
-  for (int64_t i = 0; i < sums.count; ++i) sums.loss += losses[i];
+  for (int64_t i = 0; i < sums.count; ++i) {
+    sums.loss += losses[i];
+    sums.weight += options.class_weights.empty()
+                       ? 1.0
+                       : static_cast<double>(
+                             options.class_weights[static_cast<size_t>(counted[static_cast<size_t>(i)])]);
+  }
   return sums;
 }
 

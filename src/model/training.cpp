@@ -27,6 +27,7 @@ LossSums Transformer::train_step(Exec& exec, const Batch& batch, std::span<const
   const int64_t N = starts.back(), C = m.config.hidden_size;
   if (!exec.dry()) m.check_ids(targets, -1, m.outputs(), "target");
   ArenaScope saved_scope(exec.saved), scratch_scope(exec.scratch);
+  m.refresh_adapters(exec);
   Sequences s{starts, m.count_positions(exec, starts)};
   s.training = true;
   m.place(exec, s, batch.lengths);
@@ -34,25 +35,34 @@ LossSums Transformer::train_step(Exec& exec, const Batch& batch, std::span<const
   std::vector<BlockSaved> saved(m.blocks.size());
   Tensor x = exec.saved.take({N, C});
   const Tensor embedded = m.embedding_norm ? exec.saved.take({N, C}) : x;
-  m.embed_tokens(exec, s, batch, embedded, x);
+  m.embed_tokens(exec, s, batch, embedded, x, options.neftune_noise_alpha);
   if (embedding_dropout) apply_dropout(exec, x, embedding_dropout, x);
-  for (size_t layer = 0; layer < m.blocks.size(); ++layer) {
-    const Tensor y = exec.saved.take({N, C});
-    saved[layer].x = x;
-    const Observer observe_layer = m.layer_observer(static_cast<int64_t>(layer));
+  // Backward ends at the lowest layer that trains: those below keep nothing.
+  const int64_t layers = static_cast<int64_t>(m.blocks.size()), lowest = m.lowest_trained();
+  Tensor spare = lowest > 1 ? exec.saved.take({N, C}) : Tensor();
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const auto at = static_cast<size_t>(layer);
+    const bool passing = layer + 1 < lowest;
+    const Tensor y = passing ? spare : exec.saved.take({N, C});
+    if (passing) spare = x;
+    saved[at].x = x;
+    const Observer observe_layer = m.layer_observer(layer);
     s.observer = &observe_layer;
-    m.blocks[layer].forward(exec, s, exec.rng.split(layer), x, y, checkpointing ? nullptr : &saved[layer]);
+    m.blocks[at].forward(exec, s, exec.rng.split(at), x, y,
+                         checkpointing || layer < lowest ? nullptr : &saved[at]);
     x = y;
   }
   s.observer = nullptr;
   const Tensor d = exec.scratch.take({N, C});
   const LossSums sums = m.head_loss(exec, s, summaries, x, targets, options, d);
-  for (size_t layer = m.blocks.size(); layer-- > 0;) {
+  for (int64_t layer = layers - 1; layer >= std::max<int64_t>(lowest, 0); --layer) {
+    const auto at = static_cast<size_t>(layer);
     ArenaScope layer_scope(exec.saved);
-    const Rng rng = exec.rng.split(layer);
-    if (checkpointing) m.blocks[layer].forward(exec, s, rng, saved[layer].x, {}, &saved[layer]);
-    m.blocks[layer].backward(exec, s, rng, saved[layer], d);
+    const Rng rng = exec.rng.split(at);
+    if (checkpointing) m.blocks[at].forward(exec, s, rng, saved[at].x, {}, &saved[at]);
+    m.blocks[at].backward(exec, s, rng, saved[at], d, layer > lowest);
   }
+  if (lowest >= 0) return sums;
   if (embedding_dropout) apply_dropout(exec, d, embedding_dropout, d);
   Tensor dembedded = d;
   if (m.embedding_norm) {
@@ -74,6 +84,7 @@ LossSums Transformer::evaluate(Exec& exec, const Batch& batch, std::span<const i
   const auto summaries = classifies ? m.summary_rows(batch, starts) : std::vector<int64_t>();
   if (!exec.dry()) m.check_ids(targets, -1, m.outputs(), "target");
   ArenaScope scope(exec.scratch);
+  m.refresh_adapters(exec);
   const Tensor hidden = m.last_layer(exec, batch, starts);
   return m.head_loss(exec, {starts, nullptr}, summaries, hidden, targets, {}, {});
 }

@@ -131,7 +131,7 @@ Experts Transformer::Impl::add_experts(const std::string& prefix) {
   return e;
 }
 
-Transformer::Impl::Impl(ModelConfig c, std::shared_ptr<const ModelSource> files)
+Transformer::Impl::Impl(ModelConfig c, std::shared_ptr<const ModelSource> files, const LoadOptions& options)
     : config((c.resolve(), std::move(c))), row(architecture(config)), source(std::move(files)) {
   const WeightNames& n = row.names;
   embedding = store.add(cat(n.prefix, n.embedding, ".weight"), {config.vocab_size, config.hidden_size}, true);
@@ -148,6 +148,7 @@ Transformer::Impl::Impl(ModelConfig c, std::shared_ptr<const ModelSource> files)
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) blocks.push_back(add_block(layer));
   final_norm = add_norm(n.prefix, n.final_norm);
   add_head();
+  for (Param& p : store.list()) p.trainable = !source || (options.trains && options.trains(p));
   if (source) use_in_place();
   store.allocate();
   if (source) read_the_rest();
@@ -159,12 +160,11 @@ void Transformer::Impl::use_in_place() {
   for (Param& p : store.list()) {
     const StoredParam stored = source->find(p);
     const bool aligned = reinterpret_cast<uintptr_t>(stored.tensor.data) % sizeof(float) == 0;
-    if (p.value.shape.rank != 2 || &p == positions || &p == token_types || stored.transpose ||
+    if (p.trainable || p.value.shape.rank != 2 || &p == positions || &p == token_types || stored.transpose ||
         !stored.rows.empty() || stored.shift != 0 || !aligned || !(stored.tensor.shape == p.value.shape)) {
       continue;
     }
     p.value = stored.tensor;
-    p.trainable = false;
     p.mapped = true;
   }
 }
@@ -190,9 +190,50 @@ void Transformer::Impl::check_ids(std::span<const int32_t> ids, int32_t lowest, 
   }
 }
 
-void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, const Batch& batch, Tensor raw,
-                                     Tensor x) const {
-  embed(exec, embedding->value, batch.ids.data(), raw);
+namespace {
+constexpr uint64_t kNoiseStream = ~uint64_t{2};
+
+/// Uniform noise of size alpha / sqrt(T C) in each sequence of T positions.
+void add_noise(Exec& exec, const Sequences& s, double alpha, Tensor x) {
+  const Rng rng = exec.rng.split(kNoiseStream);
+  for (size_t b = 0; !exec.dry() && b + 1 < s.starts.size(); ++b) {
+    const int64_t first = s.starts[b] * x.cols(), last = s.starts[b + 1] * x.cols();
+    const double size = alpha / std::sqrt(static_cast<double>(last - first));
+    for (int64_t i = first; i < last; ++i) {
+      const double uniform = static_cast<double>(rng.at(static_cast<uint64_t>(i)) >> 11) * 0x1p-52 - 1;
+      x.f32()[i] += static_cast<float>(size * uniform);
+    }
+  }
+}
+}  // namespace
+
+/// Rows of virtual tokens are their own embeddings; elsewhere `ids` are the batch's.
+void Transformer::Impl::embed_virtual(Exec& exec, std::span<const int32_t> ids, Tensor x) const {
+  const int64_t C = x.cols();
+  for (size_t row = 0; !exec.dry() && row < ids.size(); ++row) {
+    if (ids[row] >= 0) continue;
+    float* const to = x.f32() + static_cast<int64_t>(row) * C;
+    if (virtual_tokens.embeddings) {
+      std::copy_n(virtual_tokens.embeddings->value.f32() + (-1 - ids[row]) * C, C, to);
+    } else {
+      std::fill_n(to, C, 0.0f);
+    }
+  }
+}
+
+void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, const Batch& batch, Tensor raw, Tensor x,
+                                     double noise) const {
+  if (virtual_tokens.count > 0) {
+    std::vector<int32_t> ids(batch.ids.begin(), batch.ids.end());
+    if (!exec.dry())
+      std::replace_if(
+          ids.begin(), ids.end(), [](int32_t id) { return id < 0; }, 0);
+    embed(exec, embedding->value, ids.data(), raw);
+    embed_virtual(exec, batch.ids, raw);
+  } else {
+    embed(exec, embedding->value, batch.ids.data(), raw);
+  }
+  if (noise > 0) add_noise(exec, s, noise, raw);
   if (positions) embed_more(exec, positions->value, s.positions, raw);
   if (token_types) embed_more(exec, token_types->value, types_of(batch).data(), raw);
   if (embedding_scale != 1) scale(exec, raw, embedding_scale);
@@ -201,7 +242,18 @@ void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, const Batch
 }
 
 void Transformer::Impl::embed_tokens_backward(Exec& exec, const Sequences& s, const Batch& batch, Tensor d) {
-  embed_backward(exec, d, batch.ids.data(), embedding->grad);
+  if (const Param* const prompt = virtual_tokens.embeddings; prompt && prompt->grad) {
+    for (size_t row = 0; !exec.dry() && row < batch.ids.size(); ++row) {
+      if (batch.ids[row] >= 0) continue;
+      add_rows(exec, d.f32() + static_cast<int64_t>(row) * d.cols(), d.cols(), 1,
+               prompt->grad.f32() + (-1 - batch.ids[row]) * d.cols(), d.cols(), 1, d.cols());
+    }
+  }
+  if (virtual_tokens.count == 0) {
+    embed_backward(exec, d, batch.ids.data(), embedding->grad);
+  } else if (embedding->grad) {
+    throw Error("[model] an embedding does not train beside virtual tokens");
+  }
   if (positions) embed_backward(exec, d, s.positions, positions->grad);
   if (token_types) embed_backward(exec, d, types_of(batch).data(), token_types->grad);
 }
@@ -234,9 +286,10 @@ void Transformer::Impl::place(Exec& exec, Sequences& s, std::span<const int64_t>
   }
 }
 
-Transformer::Transformer(ModelConfig config) : impl_(std::make_unique<Impl>(std::move(config), nullptr)) {}
-Transformer::Transformer(std::shared_ptr<const ModelSource> source)
-    : impl_(std::make_unique<Impl>(source->config(), source)) {}
+Transformer::Transformer(ModelConfig config)
+    : impl_(std::make_unique<Impl>(std::move(config), nullptr, LoadOptions{})) {}
+Transformer::Transformer(std::shared_ptr<const ModelSource> source, const LoadOptions& options)
+    : impl_(std::make_unique<Impl>(source->config(), source, options)) {}
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 

@@ -28,7 +28,7 @@ struct Transform {
 };
 
 struct Transformer::Impl {
-  Impl(ModelConfig c, std::shared_ptr<const ModelSource> files);
+  Impl(ModelConfig c, std::shared_ptr<const ModelSource> files, const LoadOptions& options);
   void use_in_place();
   void read_the_rest();
 
@@ -44,7 +44,9 @@ struct Transformer::Impl {
   void add_head();
 
   /// `raw` receives what stands before the embedding's norm; x itself where there is none.
-  void embed_tokens(Exec& exec, const Sequences& s, const Batch& batch, Tensor raw, Tensor x) const;
+  void embed_tokens(Exec& exec, const Sequences& s, const Batch& batch, Tensor raw, Tensor x,
+                    double noise = 0) const;
+  void embed_virtual(Exec& exec, std::span<const int32_t> ids, Tensor x) const;
   void embed_tokens_backward(Exec& exec, const Sequences& s, const Batch& batch, Tensor d);
   void run_layers(Exec& exec, std::span<const int32_t> ids, int64_t B, int64_t T,
                   std::span<KvCache* const> caches, std::span<const int64_t> lengths, Tensor last) const;
@@ -67,7 +69,13 @@ struct Transformer::Impl {
 
   void require_generation() const;  // throws Error unless next tokens can be predicted
   /// The width of the logits.
-  int64_t outputs() const { return head->value.shape[0]; }
+  int64_t outputs() const { return output.out(); }
+  /// The lowest layer that has something to train: -1 where it is the embedding, the number of layers where
+  /// it is above them.
+  int64_t lowest_trained() const;
+  void refresh_adapters(Exec& exec);
+  /// Calls visit(linear, whether it is the head) for all of them, in the order of the forward pass.
+  void each_linear(const std::function<void(Linear&, bool)>& visit);
   /// hidden (R, C) as the last layer gives it, logits (R, outputs).
   void logits_of(Exec& exec, Tensor hidden, Tensor logits, bool few_rows) const;
   /// The rows of the last layer's output that a loss is for: those with a target, or one per sequence.
@@ -104,9 +112,11 @@ struct Transformer::Impl {
   Param* token_types = nullptr;  // BERT's segments
   Param* head = nullptr;         // (V or labels, C); the embedding where tied
   Param* head_bias = nullptr;
+  Linear output;        // by both
   Transform transform;  // in front of a language model's head
   Transform pooler;     // in front of a classification head
   std::vector<Block> blocks;
+  VirtualTokens virtual_tokens;
   Norm embedding_norm, final_norm;
   float embedding_scale = 1;
   std::vector<Param*> residual_projections;

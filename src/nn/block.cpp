@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "llmtool/kernels/optimizer.h"
+#include "llmtool/kernels/prompt_attention.h"
 
 namespace llmtool {
 
@@ -55,7 +56,7 @@ struct Block::Pass {
   const Sequences& s;
   const Rng& rng;
   Arena& kept;  // for what backward needs
-  bool few_rows;
+  LinearMode mode;
 
   void observe(const char* name, Tensor value) const {
     if (s.observer && *s.observer) (*s.observer)(name, value);
@@ -96,6 +97,7 @@ void Block::attend(const Pass& pass, Tensor qkv_rows, Tensor result, Tensor lse)
   if (const Tensor table = s.rope[local_rope]) {
     rope(exec, table, qkv_rows.f32(), s.rows(), qkv_rows.cols(), heads + kv_heads, head_dim);
   }
+  if (prefix.values) write_prefix(exec, s, qkv_rows);
   AttentionInput in = attention_input(s, pass.rng, qkv_rows);
   if (s.past.empty()) return attention(exec, in, result.f32(), lse.f32());
   if (exec.dry()) return;
@@ -127,19 +129,28 @@ void Block::attention_part(const Pass& pass, Tensor x, Tensor n, BlockSaved& kep
     attention_norm.forward(exec, x, n);
     pass.observe("attention_norm", n);
   }
-  qkv.forward(exec, attention_norm ? n : x, kept.qkv, pass.few_rows);
+  qkv.forward(exec, attention_norm ? n : x, kept.qkv, pass.mode);
   pass.observe("qkv", kept.qkv);
   if (q_norm) normalize_heads(pass, kept.qkv, kept);
   attend(pass, kept.qkv, kept.attention, kept.lse);
   pass.observe("attention", kept.attention);
+  Tensor mixed = kept.attention;
+  if (prompt.tokens && !prompt.behind_out) {
+    kept.mixed = mixed = pass.keep(out.in());
+    copy_rows(exec, kept.attention.f32(), out.in(), mixed.f32(), out.in(), mixed.rows(), out.in());
+    add_prompt(exec, kept.qkv, mixed);
+  }
   Tensor a = shared_norm ? pass.scratch(x.cols()) : n;
   if (attention_out_norm) {
     kept.attention_raw = pass.keep(x.cols());
-    out.forward(exec, kept.attention, kept.attention_raw, pass.few_rows);
+    out.forward(exec, mixed, kept.attention_raw, pass.mode);
     attention_out_norm.forward(exec, kept.attention_raw, a);
   } else {
-    out.forward(exec, kept.attention, a, pass.few_rows);
+    out.forward(exec, mixed, a, pass.mode);
   }
+  if (prompt.tokens && prompt.behind_out) add_prompt(exec, kept.qkv, a);
+  if (prompt.tokens && prompt.repeats_bias)
+    add_rows(exec, out.parts()[0].bias->value.f32(), 0, 1, a.f32(), a.cols(), a.rows(), a.cols());
   pass.observe("attention_out", a);
   const Tensor sum = after_attention_norm ? pass.keep(x.cols()) : kept.r;
   add_dropout(exec, x, a, dropout_of(pass.s, residual_dropout, pass.rng, kAttentionResidualStream), sum);
@@ -158,7 +169,7 @@ void Block::mlp_part(const Pass& pass, Tensor y, BlockSaved& kept) const {
   pass.observe("mlp_activation", activated_h);
   Tensor m = y;
   if (mlp_out_norm || !m) m = kept.mlp_raw = pass.keep(C);
-  down.forward(exec, activated_h, m, pass.few_rows);
+  down.forward(exec, activated_h, m, pass.mode);
   if (mlp_out_norm) {
     m = y ? y : pass.scratch(C);
     mlp_out_norm.forward(exec, kept.mlp_raw, m);
@@ -179,8 +190,11 @@ void Block::finish(const Pass& pass, Tensor m, Tensor sum, Tensor r) const {
 void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y,
                     BlockSaved* saved) const {
   ArenaScope scope(exec.scratch);
-  const Pass pass{exec, s, rng, saved ? exec.saved : exec.scratch,
-                  s.rows() == static_cast<int64_t>(s.past.size())};
+  const Pass pass{exec,
+                  s,
+                  rng,
+                  saved ? exec.saved : exec.scratch,
+                  {s.rows() == static_cast<int64_t>(s.past.size()), s.training}};
   BlockSaved kept;
   kept.x = x;
   kept.qkv = pass.keep(qkv.out());
@@ -199,9 +213,9 @@ void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Te
       pass.observe("mlp_norm", n2);
     }
     if (experts) {
-      experts.forward(exec, pass.kept, n2, y, kept.experts, pass.few_rows);
+      experts.forward(exec, pass.kept, n2, y, kept.experts, pass.mode);
     } else {
-      up.forward(exec, n2, kept.h, pass.few_rows);
+      up.forward(exec, n2, kept.h, pass.mode);
       pass.observe("mlp_up", kept.h);
     }
   }
@@ -263,12 +277,14 @@ void Block::attention_backward_to_input(Exec& exec, const Sequences& s, const Rn
       apply_dropout(exec, d, dropout, dout);
     }
     if (attention_out_norm) dout = through(exec, attention_out_norm, saved.attention_raw, dout);
-    out.backward(exec, saved.attention, dout, da);
+    out.backward(exec, prompt.tokens && !prompt.behind_out ? saved.mixed : saved.attention, dout, da);
     float* const dq = dqkv.f32();
     float* const dk = dq + heads * head_dim;
     attention_backward(exec, attention_input(s, rng, saved.qkv), saved.attention.f32(), saved.lse.f32(),
                        da.f32(), dq, dk, dk + kv_heads * head_dim);
+    if (prompt.tokens) prompt_backward(exec, saved.qkv, prompt.behind_out ? dout : da, dqkv);
   }
+  if (prefix.values) prefix_backward(exec, s, dqkv);
   if (const Tensor table = s.rope[local_rope]) {
     rope(exec, table, dqkv.f32(), N, dqkv.cols(), heads + kv_heads, head_dim, true);
   }
@@ -276,7 +292,20 @@ void Block::attention_backward_to_input(Exec& exec, const Sequences& s, const Rn
   qkv.backward(exec, n, dqkv, dn);
 }
 
-void Block::backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d) {
+bool Block::attention_trains() const {
+  return qkv.trains() || out.trains() || attention_norm.trains() || attention_out_norm.trains() ||
+         after_attention_norm.trains() || q_norm.trains() || k_norm.trains() ||
+         (prefix.values && prefix.values->grad) ||
+         (prompt.tokens && (prompt.tokens->grad || prompt.gate->grad));
+}
+
+bool Block::mlp_trains() const {
+  return mlp_norm.trains() || mlp_out_norm.trains() || after_mlp_norm.trains() || up.trains() ||
+         down.trains() || experts.trains();
+}
+
+void Block::backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d,
+                     bool to_input) {
   ArenaScope scope(exec.scratch);
   const Shape shape = d.shape;
   const auto replace = [&](Norm& norm, Tensor input) {
@@ -290,22 +319,29 @@ void Block::backward(Exec& exec, const Sequences& s, const Rng& rng, const Block
     norm.forward(exec, x, n);
     return n;
   };
+  const bool attention_needed = to_input || attention_trains();
   if (after_mlp_norm) replace(after_mlp_norm, saved.y_raw);
   // Where both parts read x, the feed-forward part's share waits until the attention has read d.
   Tensor waiting;
   if (parallel) waiting = exec.scratch.take(shape);
   {
     ArenaScope inner(exec.scratch);
-    const Tensor dn = parallel ? waiting : exec.scratch.take(shape);
+    const bool needed =
+        to_input || mlp_norm.trains() || experts || (parallel ? shared_norm : attention_needed);
+    const Tensor dn = !needed ? Tensor() : parallel ? waiting : exec.scratch.take(shape);
     const Tensor n = shared_norm ? normed(attention_norm, saved.x) : normed(mlp_norm, mlp_source(saved));
     mlp_backward(exec, s, rng, saved, n, d, dn);
-    if (!parallel) add_through(exec, mlp_norm, saved.r, dn, d);
+    if (!parallel && needed) add_through(exec, mlp_norm, saved.r, dn, d);
+    if (!needed) waiting = {};
   }
+  if (!attention_needed) return;
   if (after_attention_norm) replace(after_attention_norm, saved.r_raw);
-  const Tensor dn = exec.scratch.take(shape), n = normed(attention_norm, saved.x);
+  const bool needed = to_input || attention_norm.trains();
+  const Tensor dn = needed ? exec.scratch.take(shape) : Tensor(), n = normed(attention_norm, saved.x);
   attention_backward_to_input(exec, s, rng, saved, n, d, dn);
+  if (parallel && !shared_norm && waiting) add_through(exec, mlp_norm, saved.x, waiting, d);
+  if (!needed) return;
   if (parallel && shared_norm) add_dropout(exec, dn, waiting, Dropout(), dn);
-  if (parallel && !shared_norm) add_through(exec, mlp_norm, saved.x, waiting, d);
   add_through(exec, attention_norm, saved.x, dn, d);
 }
 

@@ -28,6 +28,12 @@ Routing sorted(const int32_t* experts, int64_t N, int64_t k, int64_t E) {
 }
 }  // namespace
 
+bool Experts::trains() const {
+  const auto of = [](const GatedMlp& mlp) { return mlp.up.trains() || mlp.down.trains(); };
+  return router.trains() || shared_gate.trains() || of(shared) ||
+         std::any_of(experts.begin(), experts.end(), of);
+}
+
 /// Calls call(expert, first place, one past the last) for every expert that has rows. A dry run, which knows
 /// no routing, measures that one expert gets them all.
 template <class Call>
@@ -38,50 +44,51 @@ void Experts::for_experts(Exec& exec, const Routing& routing, int64_t places, Ca
   }
 }
 
-void Experts::route(Exec& exec, Arena& kept, Tensor x, ExpertsSaved& saved, bool few_rows) const {
+void Experts::route(Exec& exec, Arena& kept, Tensor x, ExpertsSaved& saved, const LinearMode& mode) const {
   const int64_t N = x.rows(), E = router.out();
   saved.probabilities = kept.take({N, E});
   saved.weights = kept.take({N, chosen});
   saved.experts = kept.take({N, chosen}, DType::i32);
-  router.forward(exec, x, saved.probabilities, few_rows);
+  router.forward(exec, x, saved.probabilities, mode);
   choose_experts(exec, saved.probabilities, normalized, saved.weights, saved.experts);
   if (!exec.dry()) saved.routing = sorted(static_cast<const int32_t*>(saved.experts.data), N, chosen, E);
 }
 
-void Experts::forward(Exec& exec, Arena& kept, Tensor x, Tensor y, ExpertsSaved& saved, bool few_rows) const {
-  route(exec, kept, x, saved, few_rows);
+void Experts::forward(Exec& exec, Arena& kept, Tensor x, Tensor y, ExpertsSaved& saved,
+                      const LinearMode& mode) const {
+  route(exec, kept, x, saved, mode);
   const int64_t places = x.rows() * chosen, C = x.cols(), F = experts[0].width();
   saved.x = kept.take({places, C});
   saved.h = kept.take({places, 2 * F});
   gather_rows(exec, x, saved.routing.rows, saved.x);
   for_experts(exec, saved.routing, places, [&](size_t e, int64_t first, int64_t last) {
-    experts[e].up.forward(exec, rows_of(saved.x, first, last), rows_of(saved.h, first, last), few_rows);
+    experts[e].up.forward(exec, rows_of(saved.x, first, last), rows_of(saved.h, first, last), mode);
   });
   if (y) {
     ArenaScope scope(exec.scratch);
     const Tensor a = exec.scratch.take({places, F}), out = exec.scratch.take({places, C});
     activate(exec, activation, true, saved.h, a);
     for_experts(exec, saved.routing, places, [&](size_t e, int64_t first, int64_t last) {
-      experts[e].down.forward(exec, rows_of(a, first, last), rows_of(out, first, last), few_rows);
+      experts[e].down.forward(exec, rows_of(a, first, last), rows_of(out, first, last), mode);
     });
     combine_rows(exec, out, saved.routing.places.data(), saved.weights, chosen, y);
   }
-  if (shared.width() > 0) shared_forward(exec, kept, x, y, saved, few_rows);
+  if (shared.width() > 0) shared_forward(exec, kept, x, y, saved, mode);
 }
 
 void Experts::shared_forward(Exec& exec, Arena& kept, Tensor x, Tensor y, ExpertsSaved& saved,
-                             bool few_rows) const {
+                             const LinearMode& mode) const {
   const int64_t N = x.rows(), C = x.cols();
   saved.shared_gate = kept.take({N, 1});
   saved.shared_h = kept.take({N, 2 * shared.width()});
   saved.shared_y = kept.take({N, C});
-  shared_gate.forward(exec, x, saved.shared_gate, few_rows);
+  shared_gate.forward(exec, x, saved.shared_gate, mode);
   sigmoid(exec, saved.shared_gate);
-  shared.up.forward(exec, x, saved.shared_h, few_rows);
+  shared.up.forward(exec, x, saved.shared_h, mode);
   ArenaScope scope(exec.scratch);
   const Tensor a = exec.scratch.take({N, shared.width()}), gated = exec.scratch.take({N, C});
   activate(exec, activation, true, saved.shared_h, a);
-  shared.down.forward(exec, a, saved.shared_y, few_rows);
+  shared.down.forward(exec, a, saved.shared_y, mode);
   if (!y) return;
   spread_rows(exec, saved.shared_y, nullptr, saved.shared_gate.f32(), gated);
   add_dropout(exec, y, gated, Dropout(), y);

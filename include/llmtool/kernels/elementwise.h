@@ -31,6 +31,15 @@ void add_column_sums(Exec& exec, const float* x, int64_t rows, int64_t cols, int
 /// Copies `rows` rows of `cols` floats, from_ld apart, to rows to_ld apart.
 void copy_rows(Exec& exec, const float* from, int64_t from_ld, float* to, int64_t to_ld, int64_t rows,
                int64_t cols);
+/// The same, added: to += factor * from.
+void add_rows(Exec& exec, const float* from, int64_t from_ld, float factor, float* to, int64_t to_ld,
+              int64_t rows, int64_t cols);
+/// y (R, N; rows y_ld apart) = x (R, N; rows x_ld apart) times factors (N); y may be x.
+void scale_columns(Exec& exec, const float* x, int64_t x_ld, const float* factors, float* y, int64_t y_ld,
+                   int64_t rows, int64_t cols);
+/// total (N) += the sums over the rows of the products of a's and b's elements.
+void add_column_dots(Exec& exec, const float* a, int64_t a_ld, const float* b, int64_t b_ld, int64_t rows,
+                     int64_t cols, float* total);
 /// x *= factor.
 void scale(Exec& exec, Tensor x, float factor);
 /// x = cap * tanh(x / cap) (Gemma 2).

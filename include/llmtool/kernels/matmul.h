@@ -28,6 +28,11 @@ struct WeightView {
 void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, const float* x, WeightView w, float* c, int64_t ldc,
             const float* bias = nullptr);
 
+/// c (M, N; rows ldc apart) = a (M, K) w (K, N), or +=, where w's rows are whole blocks of its type: what a
+/// gradient with respect to a layer's input is made of. The bits are those of w in f32.
+void matmul_rows(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, WeightView w, float* c,
+                 int64_t ldc, Write write = Write::set);
+
 /// c (M, N; rows ldc apart) = a (M, K) b (K, N) [+ bias (N)], or += . The bits of an element depend on K and
 /// its own row and column alone, not on M, N or the number of threads.
 void matmul(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, MatrixView b, float* c, int64_t ldc,

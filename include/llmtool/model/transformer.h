@@ -47,11 +47,38 @@ struct LossOptions {
   double scale =
       1;  // factor on every token's loss before it enters the gradient: 1 / tokens of the whole step
   double z_loss = 0;  // coefficient of log(Z)^2
+  double label_smoothing = 0;
+  std::span<const float> class_weights = {};  // of a classification head's losses, by label
+  double neftune_noise_alpha = 0;             // of the noise on embeddings in training (Jain et al. 2023)
 };
 
 struct LossSums {
   double loss = 0;    // sum over the targets of -log p, z-loss included
   int64_t count = 0;  // targets that count
+  double weight = 0;  // the sum of their class weights; `count` without these
+};
+
+/// Positions in front of every sequence that stand for no token: sequence b's first `count` ids are -1, -2,
+/// ...
+struct VirtualTokens {
+  int64_t count = 0;
+  Param* embeddings = nullptr;  // (count, C): prompt tuning (Lester et al. 2021); else they are zero
+};
+
+class Linear;
+class Block;
+
+/// A stored weight that an adapter can change: part `part` of `linear`.
+struct LinearSite {
+  std::string name;  // Hugging Face's, of the module: model.layers.0.self_attn.q_proj
+  Linear* linear;
+  size_t part;
+  bool is_output;  // the head
+};
+
+/// Which of a model's parameters train, and how those that do not are stored.
+struct LoadOptions {
+  std::function<bool(const Param&)> trains = {};  // empty: none, and matrices stay in the file
 };
 
 class Transformer {
@@ -59,7 +86,7 @@ class Transformer {
   explicit Transformer(ModelConfig config);  // weights allocated, not yet set
   /// For generation alone: matrices stay where the files have them, in the type that they have there, and are
   /// mapped, not copied, where no row needs another place; the rest is read.
-  explicit Transformer(std::shared_ptr<const ModelSource> source);
+  explicit Transformer(std::shared_ptr<const ModelSource> source, const LoadOptions& options = {});
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 
@@ -102,6 +129,18 @@ class Transformer {
                       const LossOptions& options, bool checkpointing);
   /// Loss alone, dropout off.
   LossSums evaluate(Exec& exec, const Batch& batch, std::span<const int32_t> targets);
+
+  // Adapters: what attaches them owns their parameters, which must outlive the model's use.
+
+  /// Every weight of a linear layer, in the order of the forward pass; routers and experts among them.
+  std::vector<LinearSite> linear_sites();
+  Block& block(int64_t layer);
+  VirtualTokens& virtual_tokens();
+  /// The ids in front of every sequence.
+  std::vector<int32_t> virtual_ids() const;
+  /// Brings what is computed from adapters' parameters alone up to date; train_step and evaluate do so
+  /// themselves.
+  void refresh_adapters(Exec& exec);
 
   /// Calls `observer` with every intermediate result of the passes to come: its name ("embedding",
   /// "attention_norm", "qkv", "attention", "attention_out", "mlp_norm", "mlp_up", "mlp_activation",

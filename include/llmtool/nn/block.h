@@ -24,12 +24,30 @@ struct Norm {
   float offset = 0;  // of the weight
 
   explicit operator bool() const { return weight != nullptr; }
+  bool trains() const { return weight && (weight->grad || (bias && bias->grad)); }
   NormWeights weights() const { return {kind, eps, weight->value, bias ? bias->value : Tensor(), offset}; }
   void forward(Exec& exec, Tensor x, Tensor y) const { norm(exec, weights(), x, y); }
   /// Adds to dx.
   void backward(Exec& exec, Tensor x, Tensor dy, Tensor dx) {
     norm_backward(exec, weights(), x, dy, dx, weight->grad, bias ? bias->grad : Tensor());
   }
+};
+
+/// Learnt keys and values in place of those of a sequence's first positions (Li and Liang 2021): row p of
+/// `values` holds position p's key (K D) from `column` on, then its value.
+struct KvPrefix {
+  Param* values = nullptr;
+  int64_t column = 0;
+
+  int64_t count() const { return values->value.shape[0]; }
+};
+
+/// A learnt prompt that every position attends to besides, by a gate that starts at zero (Zhang et al. 2023).
+struct AdaptionPrompt {
+  Param* tokens = nullptr;  // (P, C): read by the projections of keys and values, without norm and position
+  Param* gate = nullptr;    // (1)
+  bool behind_out = false;  // what it gives is added behind the output projection (PEFT's GPT-2), else before
+  bool repeats_bias = false;  // the projection's bias is added once more, as PEFT does
 };
 
 /// The keys and values that one layer keeps of one sequence: (capacity, K * D) each, `past` rows filled.
@@ -64,6 +82,7 @@ struct BlockSaved {
   Tensor q_raw, k_raw;   // (N, H D), (N, K D): before their norms
   Tensor qkv;            // (N, (H + 2 K) D): after rotation
   Tensor attention;      // (N, H D)
+  Tensor mixed;          // (N, H D): with what the adaption prompt gives
   Tensor lse;            // (N * H)
   Tensor attention_raw;  // (N, C): before attention_out_norm
   Tensor r_raw;          // (N, C): before after_attention_norm
@@ -92,16 +111,31 @@ class Block {
   Norm q_norm, k_norm;        // of each head where their weights are (D), else of the whole row
   Linear qkv, out, up, down;  // `up` is gate and up side by side where gated
   Experts experts;            // instead of up and down, where there are any; without norms behind them
+  KvPrefix prefix;
+  AdaptionPrompt prompt;
 
   /// x, y (N, C). With saved == nullptr nothing is kept; with an empty y only `saved` is made, for less
   /// than the whole price. `rng` is the layer's own stream for dropout.
   void forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y, BlockSaved* saved) const;
-  /// d (N, C) holds the gradient with respect to y and then that with respect to x.
-  void backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d);
+  /// d (N, C) holds the gradient with respect to y and then, where `to_input`, that with respect to x.
+  /// Nothing is computed that no parameter's gradient needs.
+  void backward(Exec& exec, const Sequences& s, const Rng& rng, const BlockSaved& saved, Tensor d,
+                bool to_input = true);
+  bool trains() const { return attention_trains() || mlp_trains(); }
 
  private:
   struct Pass;
   void attention_part(const Pass& pass, Tensor x, Tensor n, BlockSaved& kept) const;
+  bool attention_trains() const;
+  bool mlp_trains() const;
+  void write_prefix(Exec& exec, const Sequences& s, Tensor qkv_rows) const;
+  void prefix_backward(Exec& exec, const Sequences& s, Tensor dqkv);
+  /// result (N, H D) += what the adaption prompt gives to the queries among qkv's rows.
+  void add_prompt(Exec& exec, Tensor qkv_rows, Tensor result) const;
+  void prompt_backward(Exec& exec, Tensor qkv_rows, Tensor dresult, Tensor dqkv);
+  /// The prompt's own rows of queries, keys and values, in scratch; raw (P, K D) receives the keys before
+  /// their norm.
+  Tensor prompt_rows(Exec& exec, Tensor raw) const;
   void attend(const Pass& pass, Tensor qkv_rows, Tensor result, Tensor lse) const;
   void normalize_heads(const Pass& pass, Tensor qkv_rows, BlockSaved& kept) const;
   void mlp_part(const Pass& pass, Tensor y, BlockSaved& kept) const;

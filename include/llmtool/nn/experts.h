@@ -48,15 +48,18 @@ class Experts {
   Linear shared_gate;  // by how much
 
   explicit operator bool() const { return !experts.empty(); }
+  bool trains() const;  // whether some parameter has a gradient
   /// x (N, C), y (N, C); with an empty y only `saved` is made. What backward needs comes from `kept`.
-  void forward(Exec& exec, Arena& kept, Tensor x, Tensor y, ExpertsSaved& saved, bool few_rows) const;
+  void forward(Exec& exec, Arena& kept, Tensor x, Tensor y, ExpertsSaved& saved,
+               const LinearMode& mode) const;
   /// dx (N, C) is overwritten.
   void backward(Exec& exec, Tensor x, const ExpertsSaved& saved, Tensor dy, Tensor dx);
 
  private:
-  void route(Exec& exec, Arena& kept, Tensor x, ExpertsSaved& saved, bool few_rows) const;
+  void route(Exec& exec, Arena& kept, Tensor x, ExpertsSaved& saved, const LinearMode& mode) const;
   void router_backward(Exec& exec, Tensor x, const ExpertsSaved& saved, Tensor dweights, Tensor dx);
-  void shared_forward(Exec& exec, Arena& kept, Tensor x, Tensor y, ExpertsSaved& saved, bool few_rows) const;
+  void shared_forward(Exec& exec, Arena& kept, Tensor x, Tensor y, ExpertsSaved& saved,
+                      const LinearMode& mode) const;
   void shared_backward(Exec& exec, Tensor x, const ExpertsSaved& saved, Tensor dy, Tensor dx);
   template <class Call>
   void for_experts(Exec& exec, const Routing& routing, int64_t places, Call call) const;

@@ -96,7 +96,13 @@ TEST(Activation, FarOutItIsTheIdentityOrNothing) {
 
 TEST(CrossEntropy, LossAndGradientEqualTheReference) {
   constexpr size_t R = 5, V = 37;
-  for (const double z_loss : {0.0, 0.01}) {
+  const std::vector<float> weights = normal(V, 5);
+  const CrossEntropy all_terms[] = {{.scale = 0.25},
+                                    {.z_loss = 0.01, .scale = 0.25},
+                                    {.label_smoothing = 0.1, .scale = 0.25},
+                                    {.class_weights = weights.data(), .scale = 0.25},
+                                    {0.01, 0.2, weights.data(), 0.25}};
+  for (const CrossEntropy& terms : all_terms) {
     Machine m;
     auto logits = normal(R * V, 3, 4);
     const std::vector<int32_t> targets = {0, 36, -1, 5, 5};
@@ -105,10 +111,15 @@ TEST(CrossEntropy, LossAndGradientEqualTheReference) {
       losses.assign(R, 0.0);
       for (size_t r = 0; r < R; ++r) {
         if (targets[r] < 0) continue;
-        std::decay_t<decltype(in[0][0])> total = 0;
+        const auto target = static_cast<size_t>(targets[r]);
+        std::decay_t<decltype(in[0][0])> total = 0, sum = 0;
         for (size_t i = 0; i < V; ++i) total += std::exp(in[0][r * V + i]);
+        for (size_t i = 0; i < V; ++i) sum += in[0][r * V + i];
         const auto log_z = std::log(total);
-        losses[r] = log_z - in[0][r * V + static_cast<size_t>(targets[r])] + z_loss * log_z * log_z;
+        const double s = terms.label_smoothing;
+        losses[r] = log_z - (1 - s) * in[0][r * V + target] - s / static_cast<double>(V) * sum +
+                    terms.z_loss * log_z * log_z;
+        if (terms.class_weights) losses[r] *= static_cast<double>(weights[target]);
       }
       return losses;
     };
@@ -117,10 +128,11 @@ TEST(CrossEntropy, LossAndGradientEqualTheReference) {
     const auto gradient = gradients(inputs, Values<double>(R, 0.25), losses_of)[0];
     std::vector<double> losses(R);
     const std::vector<float> before = logits;
-    cross_entropy(m.exec, view(logits, R, V), targets.data(), z_loss, 0.25, false, losses.data());
+    cross_entropy(m.exec, view(logits, R, V), targets.data(), terms, false, losses.data());
     EXPECT_EQ(logits, before);
-    for (size_t r = 0; r < R; ++r) EXPECT_NEAR(losses[r], expected[r], kRounding * std::abs(expected[r]));
-    cross_entropy(m.exec, view(logits, R, V), targets.data(), z_loss, 0.25, true, losses.data());
+    for (size_t r = 0; r < R; ++r)
+      EXPECT_NEAR(losses[r], expected[r], kRounding * (1 + std::abs(expected[r])));
+    cross_entropy(m.exec, view(logits, R, V), targets.data(), terms, true, losses.data());
     EXPECT_LT(distance(logits, gradient), kRounding);
     for (size_t i = 0; i < V; ++i) EXPECT_EQ(logits[2 * V + i], 0);
   }
@@ -131,7 +143,7 @@ TEST(CrossEntropy, HoldsForHugeLogits) {
   std::vector<float> logits = {1e4f, -1e4f, 0, -1e30f, -1e30f, 5};
   const int32_t targets[] = {1, 2};
   double losses[2];
-  cross_entropy(m.exec, view(logits, 2, 3), targets, 0, 1, true, losses);
+  cross_entropy(m.exec, view(logits, 2, 3), targets, {}, true, losses);
   EXPECT_NEAR(losses[0], 2e4, 1e-2);
   EXPECT_NEAR(losses[1], 0, 1e-6);
   const std::vector<float> expected = {1, -1, 0, 0, 0, 0};

@@ -40,7 +40,7 @@ TEST(Linear, StackedWeightsEqualTheReferenceWhereverTheyLie) {
         }
         auto x = normal(rows * in, 20), dy = normal(rows * 13, 21);
         std::vector<float> y(rows * 13), dx(rows * in, 9);
-        layer.forward(m.exec, {x.data(), {rows, in}}, {y.data(), {rows, 13}}, few_rows);
+        layer.forward(m.exec, {x.data(), {rows, in}}, {y.data(), {rows, 13}}, LinearMode{.few_rows = few_rows});
         std::vector<Values<double>> inputs = {reference::widen(x)};
         for (size_t i = 0; i < 3; ++i) inputs.push_back(widen(weights[i]->value));
         for (size_t i = 0; i < 3; ++i)
