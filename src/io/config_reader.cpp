@@ -67,6 +67,28 @@ class Reader : public ConfigVisitor {
     value.clear();
     for (const Json& element : *found) value.push_back(read_string(key, element));
   }
+  void names(const char* key, NameList& value, const char*) override {
+    const Json* found = take(key);
+    if (!found) return;
+    value = {};
+    if (found->is_null()) return;
+    if (found->is_string()) {
+      value.expression = found->get<std::string>();
+    } else if (found->is_array()) {
+      for (const Json& element : *found) value.names.push_back(read_string(key, element));
+    } else {
+      refuse(key, "a string or a list of strings", *found);
+    }
+  }
+  void boolean_or_string(const char* key, std::string& value, const char*) override {
+    const Json* found = take(key);
+    if (!found) return;
+    if (found->is_boolean()) {
+      value = found->get<bool>() ? "true" : "false";
+    } else {
+      value = read_string(key, *found);
+    }
+  }
   void integers(const char* key, std::vector<int64_t>& value, Range range, const char*) override {
     const Json* found = take(key);
     if (!found) return;

@@ -34,6 +34,14 @@ class Writer : public ConfigVisitor {
   void strings(const char* key, std::vector<std::string>& value, const char*) override {
     result[key] = value;
   }
+  void names(const char* key, NameList& value, const char*) override {
+    result[key] = value.expression      ? Json(*value.expression)
+                  : value.names.empty() ? Json()
+                                        : Json(value.names);
+  }
+  void boolean_or_string(const char* key, std::string& value, const char*) override {
+    result[key] = value == "true" || value == "false" ? Json(value == "true") : Json(value);
+  }
   void integers(const char* key, std::vector<int64_t>& value, Range, const char*) override {
     result[key] = value;
   }
@@ -89,6 +97,20 @@ class SchemaWriter : public ConfigVisitor {
   void strings(const char* key, std::vector<std::string>& value, const char* help) override {
     properties[key] = {
         {"type", "array"}, {"items", {{"type", "string"}}}, {"default", value}, {"description", help}};
+  }
+  void names(const char* key, NameList& value, const char* help) override {
+    Writer writer;
+    writer.names("default", value, help);
+    properties[key] = {{"type", {"string", "array", "null"}}, {"items", {{"type", "string"}}}};
+    properties[key].update(writer.result);
+    properties[key]["description"] = help;
+  }
+  void boolean_or_string(const char* key, std::string& value, const char* help) override {
+    Writer writer;
+    writer.boolean_or_string("default", value, help);
+    properties[key] = {{"type", {"boolean", "string"}}};
+    properties[key].update(writer.result);
+    properties[key]["description"] = help;
   }
   void integers(const char* key, std::vector<int64_t>& value, Range range, const char* help) override {
     properties[key] = {{"type", "array"},
@@ -173,6 +195,10 @@ class HelpWriter : public ConfigVisitor {
   }
   void strings(const char* key, std::vector<std::string>&, const char* help) override {
     line(key, "strings", help);
+  }
+  void names(const char* key, NameList&, const char* help) override { line(key, "string or strings", help); }
+  void boolean_or_string(const char* key, std::string& value, const char* help) override {
+    line(key, cat("bool or string, ", value), help);
   }
   void integers(const char* key, std::vector<int64_t>&, Range, const char* help) override {
     line(key, "integers", help);

@@ -1,6 +1,7 @@
 // Transformer: where adapters attach, and what trains.
 
 #include "llmtool/core/error.h"
+#include "llmtool/kernels/convert.h"
 #include "model/transformer_impl.h"
 
 namespace llmtool {
@@ -45,6 +46,17 @@ std::vector<int32_t> Transformer::virtual_ids() const {
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < impl_->virtual_tokens.count; ++i) ids.push_back(-1 - i);
   return ids;
+}
+
+void Transformer::embedding_rows(std::span<const int32_t> ids, Tensor rows) const {
+  const Tensor& table = impl_->embedding->value;
+  const int64_t C = table.cols();
+  for (int64_t row = 0; row < rows.rows(); ++row) {
+    const int64_t id = ids[static_cast<size_t>(row) % ids.size()];
+    to_f32(static_cast<const std::byte*>(table.data) + dtype_bytes(table.dtype, id * C), table.dtype,
+           rows.f32() + row * C, C);
+    for (int64_t i = 0; i < C; ++i) rows.f32()[row * C + i] *= impl_->embedding_scale;
+  }
 }
 
 void Transformer::Impl::refresh_adapters(Exec& exec) {

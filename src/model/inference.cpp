@@ -106,7 +106,9 @@ void Transformer::forward(Exec& exec, std::span<const int32_t> ids, KvCache& cac
                     " in the cache and ", T, " to come"));
   }
   if (wanted > T) throw Error(cat("[model] expected logits of at most ", T, " positions, found ", wanted));
-  if (!exec.dry()) impl_->check_ids(ids, static_cast<int32_t>(-impl_->virtual_tokens.count), impl_->config.vocab_size, "token");
+  if (!exec.dry())
+    impl_->check_ids(ids, static_cast<int32_t>(-impl_->virtual_tokens.count), impl_->config.vocab_size,
+                     "token");
   ArenaScope scope(exec.scratch);
   const Tensor hidden = exec.scratch.take({wanted, impl_->config.hidden_size});
   impl_->outgrow(exec, cache, T);
@@ -125,7 +127,9 @@ void Transformer::decode(Exec& exec, std::span<const int32_t> ids, std::span<KvC
     lengths.push_back(exec.dry() ? context : cache->length + 1);
     if (cache->length >= context) throw Error(cat("[model] the context of ", context, " positions is full"));
   }
-  if (!exec.dry()) impl_->check_ids(ids, static_cast<int32_t>(-impl_->virtual_tokens.count), impl_->config.vocab_size, "token");
+  if (!exec.dry())
+    impl_->check_ids(ids, static_cast<int32_t>(-impl_->virtual_tokens.count), impl_->config.vocab_size,
+                     "token");
   ArenaScope scope(exec.scratch);
   for (KvCache* cache : caches) impl_->outgrow(exec, *cache, 1);
   const Tensor hidden = exec.scratch.take({B, impl_->config.hidden_size});

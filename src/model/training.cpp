@@ -70,7 +70,6 @@ LossSums Transformer::train_step(Exec& exec, const Batch& batch, std::span<const
     fill_zero(exec, dembedded);
     m.embedding_norm.backward(exec, embedded, d, dembedded);
   }
-  if (m.embedding_scale != 1) scale(exec, dembedded, m.embedding_scale);
   m.embed_tokens_backward(exec, s, batch, dembedded);
   return sums;
 }

@@ -223,20 +223,16 @@ void Transformer::Impl::embed_virtual(Exec& exec, std::span<const int32_t> ids, 
 
 void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, const Batch& batch, Tensor raw, Tensor x,
                                      double noise) const {
-  if (virtual_tokens.count > 0) {
-    std::vector<int32_t> ids(batch.ids.begin(), batch.ids.end());
-    if (!exec.dry())
-      std::replace_if(
-          ids.begin(), ids.end(), [](int32_t id) { return id < 0; }, 0);
-    embed(exec, embedding->value, ids.data(), raw);
-    embed_virtual(exec, batch.ids, raw);
-  } else {
-    embed(exec, embedding->value, batch.ids.data(), raw);
-  }
+  std::vector<int32_t> ids(batch.ids.begin(), batch.ids.end());
+  if (!exec.dry())
+    std::replace_if(
+        ids.begin(), ids.end(), [](int32_t id) { return id < 0; }, 0);
+  embed(exec, embedding->value, ids.data(), raw);
+  if (embedding_scale != 1) scale(exec, raw, embedding_scale);
+  if (virtual_tokens.count > 0) embed_virtual(exec, batch.ids, raw);
   if (noise > 0) add_noise(exec, s, noise, raw);
   if (positions) embed_more(exec, positions->value, s.positions, raw);
   if (token_types) embed_more(exec, token_types->value, types_of(batch).data(), raw);
-  if (embedding_scale != 1) scale(exec, raw, embedding_scale);
   if (embedding_norm) embedding_norm.forward(exec, raw, x);
   report("embedding", -1, x);
 }
@@ -249,13 +245,13 @@ void Transformer::Impl::embed_tokens_backward(Exec& exec, const Sequences& s, co
                prompt->grad.f32() + (-1 - batch.ids[row]) * d.cols(), d.cols(), 1, d.cols());
     }
   }
-  if (virtual_tokens.count == 0) {
-    embed_backward(exec, d, batch.ids.data(), embedding->grad);
-  } else if (embedding->grad) {
+  if (embedding->grad && virtual_tokens.count > 0)
     throw Error("[model] an embedding does not train beside virtual tokens");
-  }
   if (positions) embed_backward(exec, d, s.positions, positions->grad);
   if (token_types) embed_backward(exec, d, types_of(batch).data(), token_types->grad);
+  if (!embedding->grad) return;
+  if (embedding_scale != 1) scale(exec, d, embedding_scale);
+  embed_backward(exec, d, batch.ids.data(), embedding->grad);
 }
 
 void Transformer::Impl::place(Exec& exec, Sequences& s, std::span<const int64_t> lengths) const {

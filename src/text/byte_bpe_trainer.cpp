@@ -7,7 +7,7 @@
 #include "text/byte_level.h"
 #include "text/pair_merges.h"
 #include "text/pre_tokenizer_names.h"
-#include "text/regex.h"
+#include "llmtool/text/regex.h"
 #include "text/utf8.h"
 #include "text/word_counts.h"
 

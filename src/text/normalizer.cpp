@@ -7,7 +7,7 @@
 #include "llmtool/io/json.h"
 #include "text/byte_level.h"
 #include "text/character_map.h"
-#include "text/regex.h"
+#include "llmtool/text/regex.h"
 #include "text/split.h"
 #include "text/unicode.h"
 

@@ -5,7 +5,7 @@
 #include "llmtool/core/error.h"
 #include "text/byte_level.h"
 #include "text/pre_tokenizer_names.h"
-#include "text/regex.h"
+#include "llmtool/text/regex.h"
 #include "text/split.h"
 #include "text/unicode.h"
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "llmtool/io/json.h"
-#include "text/regex.h"
+#include "llmtool/text/regex.h"
 
 namespace llmtool {
 

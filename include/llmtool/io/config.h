@@ -11,6 +11,14 @@
 
 namespace llmtool {
 
+/// Names given one by one, or one expression for them (PEFT's target_modules).
+struct NameList {
+  std::optional<std::string> expression = {};
+  std::vector<std::string> names = {};
+
+  bool empty() const { return !expression && names.empty(); }
+};
+
 /// Visits the keys of a config struct in order. A struct describes itself once:
 ///   void TrainingConfig::visit(ConfigVisitor& v) { v.integer("max_steps", max_steps, {1}, "optimizer
 ///   steps"); ... }
@@ -36,6 +44,9 @@ class ConfigVisitor {
   virtual void choice(const char* key, std::string& value, std::vector<std::string> choices,
                       const char* help) = 0;
   virtual void strings(const char* key, std::vector<std::string>& value, const char* help) = 0;
+  virtual void names(const char* key, NameList& value, const char* help) = 0;  // a string, a list or null
+  /// true or false, kept as "true" and "false", or a string.
+  virtual void boolean_or_string(const char* key, std::string& value, const char* help) = 0;
   virtual void integers(const char* key, std::vector<int64_t>& value, Range range, const char* help) = 0;
   /// A list of objects: resize(n) makes room when reading, keys(v, i) describes element i (element 0 for the
   /// schema, for which resize(1) is called).

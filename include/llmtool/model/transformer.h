@@ -136,6 +136,8 @@ class Transformer {
   std::vector<LinearSite> linear_sites();
   Block& block(int64_t layer);
   VirtualTokens& virtual_tokens();
+  /// rows (n, C) = what the model makes of these ids before positions and norms; repeated where n is more.
+  void embedding_rows(std::span<const int32_t> ids, Tensor rows) const;
   /// The ids in front of every sequence.
   std::vector<int32_t> virtual_ids() const;
   /// Brings what is computed from adapters' parameters alone up to date; train_step and evaluate do so

@@ -25,7 +25,7 @@ const Arrows kArrows = {{"core", {}},
                         {"text", {"io"}},
                         {"nn", {"kernels"}},
                         {"model", {"nn", "io"}},
-                        {"peft", {"model"}},
+                        {"peft", {"model", "text"}},
                         {"data", {"text"}},
                         {"infer", {"model", "text"}},
                         {"train", {"peft", "data", "infer"}}};

@@ -1,4 +1,4 @@
-#include "text/regex.h"
+#include "llmtool/text/regex.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,52 @@
+#pragma once
+// Which of a model's modules an adapter changes.
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llmtool/model/model_config.h"
+#include "llmtool/peft/adapter_config.h"
+#include "llmtool/text/regex.h"
+
+namespace llmtool {
+
+/// PEFT's name of a module that the model's own files spell otherwise, and back.
+std::string peft_name(const ModelConfig& model, const std::string& module);
+
+/// Names as PEFT matches them, modules by the names of their classes in transformers.
+class Targets {
+ public:
+  /// Throws UsageError where the family has no usual targets and none are named.
+  Targets(const AdapterConfig& config, const ModelConfig& model);
+
+  /// Whether the linear layer of that name (of the model's files) is changed; `is_output`: it is the head.
+  bool contains(const std::string& module, bool is_output) const;
+  /// IA3: whether its input is scaled.
+  bool is_feedforward(const std::string& module) const;
+  /// Whether a module trains whole, or a parameter ("model.norm.weight") of one.
+  bool is_saved(const std::string& module) const;
+  /// Whether a bias trains beside the adapter.
+  bool trains_bias(const std::string& parameter) const;
+  int64_t rank(const std::string& module) const;
+  double alpha(const std::string& module) const;
+
+ private:
+  struct Names {
+    std::optional<Regex> expression;
+    std::vector<std::string> list;
+    bool matches(const std::string& name) const;
+  };
+  static Names compile(const NameList& names, const char* key);
+  std::optional<double> in_pattern(const nlohmann::json& pattern, const std::string& module) const;
+  bool in_layers(const std::string& module) const;
+
+  AdapterConfig config_;
+  ModelConfig model_;
+  bool all_linear_ = false;
+  Names targets_, excluded_, feedforward_;
+  mutable std::map<std::string, Regex> patterns_;
+};
+
+}  // namespace llmtool
