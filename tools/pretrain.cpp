@@ -11,7 +11,7 @@ namespace llmtool {
 namespace {
 struct PretrainFlags {
   CommonFlags common;
-  PretrainOptions options;
+  RunOptions options;
   std::string output;
   std::vector<std::string> data;
 };
@@ -32,7 +32,7 @@ int run_pretrain(PretrainFlags& flags) {
   if (config.data.train.empty()) throw UsageError("--data: expected text files or token shards");
   flags.options.output = flags.output;
   ThreadPool pool(flags.common.threads);
-  const PretrainOutcome outcome = pretrain(pool, config, flags.options);
+  const RunOutcome outcome = pretrain(pool, config, flags.options);
   if (flags.common.json) {
     const auto number = [](double x) {
       return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);

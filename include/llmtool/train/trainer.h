@@ -1,5 +1,5 @@
 #pragma once
-// Pretraining, from the config to the model folder.
+// Training, from the config to the model folder.
 
 #include <filesystem>
 
@@ -8,14 +8,14 @@
 
 namespace llmtool {
 
-struct PretrainOptions {
+struct RunOptions {
   std::filesystem::path output;
   bool resume = false;                // continue from the newest whole checkpoint
   bool allow_config_changes = false;  // resume although the config differs
   bool dry_run = false;               // say what would be done, and stop
 };
 
-struct PretrainOutcome {
+struct RunOutcome {
   int64_t steps = 0;
   double loss = 0, val_loss = 0;  // the last ones; NaN where there is none
   int signal = 0;                 // that ended the run, 0: none
@@ -24,6 +24,6 @@ struct PretrainOutcome {
 /// Runs to the end, to early stopping, or to a signal (the step is finished and saved). Writes what RunFolder
 /// says and the model to output/model. Throws UsageError on a config that cannot be, Error on anything else;
 /// what was saved stays.
-PretrainOutcome pretrain(ThreadPool& pool, const PretrainConfig& config, const PretrainOptions& options);
+RunOutcome pretrain(ThreadPool& pool, const PretrainConfig& config, const RunOptions& options);
 
 }  // namespace llmtool
