@@ -22,12 +22,7 @@ void visit_tokenizer(ConfigVisitor& v, TokenizerConfig& c) {
 }
 
 void visit_data(ConfigVisitor& v, DataConfig& c) {
-  v.objects(
-      "train", c.train.size(), "sources of training text", [&](size_t n) { c.train.resize(n); },
-      [&](ConfigVisitor& s, size_t i) {
-        s.string("path", c.train[i].path, "file, folder or glob: text or token shards (.bin)");
-        s.number("weight", c.train[i].weight, {0, 1e9}, "share of the samples; 0 for all: as they come");
-      });
+  visit_sources(v, c.train, "file, folder or glob: text or token shards (.bin)");
   v.strings("validation", c.validation, "validation text or shards; empty: held out from the training data");
   v.number("validation_fraction", c.validation_fraction, {0, 0.9}, "held out by document");
   v.string("field", c.field, "field of the rows of .jsonl files");
@@ -60,12 +55,7 @@ void PretrainConfig::visit(ConfigVisitor& v) {
 
 void PretrainConfig::check() const {
   check_course(model.context());
-  if (data.train.empty()) throw UsageError("data.train: expected at least one source (or --data PATH)");
-  size_t weighted = 0;
-  for (const DataSource& source : data.train) weighted += source.weight > 0;
-  if (weighted != 0 && weighted != data.train.size()) {
-    throw UsageError("data.train: expected a weight for every source, or for none");
-  }
+  check_sources(data.train);
 }
 
 PretrainConfig read_pretrain_config(const nlohmann::json& json) {

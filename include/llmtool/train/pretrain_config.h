@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "llmtool/data/data_source.h"
 #include "llmtool/io/config.h"
 #include "llmtool/model/model_config.h"
 #include "llmtool/text/train_tokenizer.h"
@@ -14,11 +15,6 @@ namespace llmtool {
 struct TokenizerConfig {
   std::string path;            // a tokenizer that exists; "": one is trained on the training text
   TokenizerTraining training;  // of that one
-};
-
-struct DataSource {
-  std::string path;   // file, folder or glob: text, or token shards (.bin)
-  double weight = 0;  // share of the samples; 0 for all: as they come
 };
 
 struct DataConfig {
