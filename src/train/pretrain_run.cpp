@@ -7,6 +7,7 @@
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
 #include "llmtool/model/model_source.h"
+#include "train/base_model.h"
 
 namespace llmtool {
 
@@ -27,12 +28,9 @@ void PretrainRun::prepare() {
 void PretrainRun::check_config() const {
   PretrainConfig trial = config_;
   if (!trial.init_from.empty()) {
-    trial.model = ModelSource::open(trial.init_from)->config();
-    if (trial.model.rope_scaling.scaling == RopeScaling::factors) {
-      throw UsageError(
-          cat("training.init_from: ", trial.init_from,
-              ": rope_freqs.weight: the config.json that training writes has no key for these factors"));
-    }
+    const auto base = ModelSource::open(trial.init_from);
+    check_writable(*base, "training.init_from");
+    trial.model = base->config();
     if (!trial.model.generates()) {
       throw UsageError(
           cat("training.init_from: expected a decoder with a language model's head, found another ",

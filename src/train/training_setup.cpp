@@ -44,7 +44,12 @@ MemoryPlan TrainingRun::measure(const TrainingConfig& training, size_t* saved, s
   const bool of_sequences = model_->config().head == HeadKind::classification;
   const std::span targets = of_sequences ? ids.first(lengths.size()) : ids;
   model_->train_step(exec, {ids, lengths}, targets, {}, training.gradient_checkpointing);
-  model_->evaluate(exec, {ids, lengths}, targets);
+  if (of_sequences) {
+    const auto labels = static_cast<int64_t>(model_->config().labels.size());
+    model_->classify(exec, {ids, lengths}, exec.scratch.take({static_cast<int64_t>(lengths.size()), labels}));
+  } else {
+    model_->evaluate(exec, {ids, lengths}, targets);
+  }
   *saved = saved_arena.peak();
   *scratch = scratch_arena.peak();
   const size_t learnt = static_cast<size_t>(trainable_count(stores_)) * sizeof(float);

@@ -2,8 +2,11 @@
 // Training, from the config to the model folder.
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "llmtool/core/thread_pool.h"
+#include "llmtool/train/finetune_config.h"
 #include "llmtool/train/pretrain_config.h"
 
 namespace llmtool {
@@ -25,5 +28,13 @@ struct RunOutcome {
 /// says and the model to output/model. Throws UsageError on a config that cannot be, Error on anything else;
 /// what was saved stays.
 RunOutcome pretrain(ThreadPool& pool, const PretrainConfig& config, const RunOptions& options);
+
+struct FinetuneOptions : RunOptions {
+  std::vector<std::string> allow;  // kinds of what the linter finds that do not keep the run from starting
+};
+
+/// The same for fine-tuning all of a model, or the part that the config does not freeze. Throws UsageError,
+/// too, where the linter finds what is not allowed.
+RunOutcome finetune(ThreadPool& pool, const FinetuneConfig& config, const FinetuneOptions& options);
 
 }  // namespace llmtool
