@@ -53,7 +53,7 @@ int main(int argc, char** argv) {
   Transformer model(model_config(name));
   model.initialize(1);
   model.params().allocate_gradients();
-  AdamW optimizer(model.params(), {});
+  AdamW optimizer({&model.params()}, {});
   const Rng rng(1);
   std::vector<int32_t> inputs(static_cast<size_t>(batch * length)), targets(inputs.size());
   const auto vocabulary = static_cast<uint64_t>(model.config().vocab_size);
@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
       fill_zero(exec, model.params().gradients());
       const LossSums sums = gradients(exec);
       loss = sums.loss / static_cast<double>(sums.count);
-      optimizer.step(exec, 1e-4, std::min(1.0, 1.0 / (gradient_norm(exec, model.params()) + 1e-6)));
+      optimizer.step(exec, 1e-4, std::min(1.0, 1.0 / (gradient_norm(exec, {&model.params()}) + 1e-6)));
     });
     if (step > 0) times.push_back(time);  // the first touches fresh memory
   }

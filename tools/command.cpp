@@ -188,6 +188,7 @@ nlohmann::json read_config_json(const CommonFlags& flags) {
 const std::vector<NamedConfig>& named_configs() {
   static const std::vector<NamedConfig> configs = {{"tokenize", tokenize_config_keys},
                                                    {"pretrain", pretrain_config_keys},
+                                                   {"finetune", finetune_config_keys},
                                                    {"generate", generate_config_keys}};
   return configs;
 }

@@ -48,6 +48,7 @@ std::function<int()> schema_command(CLI::App& app);
 /// those of one family, or of all ("").
 void tokenize_config_keys(ConfigVisitor& v, const std::string& family);
 void pretrain_config_keys(ConfigVisitor& v, const std::string& family);
+void finetune_config_keys(ConfigVisitor& v, const std::string& family);
 void generate_config_keys(ConfigVisitor& v, const std::string& family);
 struct NamedConfig {
   const char* name;

@@ -3,15 +3,14 @@
 
 #include "command.h"
 #include "llmtool/core/error.h"
-#include "llmtool/core/log.h"
-#include "llmtool/train/trainer.h"
+#include "run_flags.h"
 
 namespace llmtool {
 
 namespace {
 struct PretrainFlags {
   CommonFlags common;
-  PretrainOptions options;
+  RunOptions options;
   std::string output;
   std::vector<std::string> data;
 };
@@ -32,16 +31,8 @@ int run_pretrain(PretrainFlags& flags) {
   if (config.data.train.empty()) throw UsageError("--data: expected text files or token shards");
   flags.options.output = flags.output;
   ThreadPool pool(flags.common.threads);
-  const PretrainOutcome outcome = pretrain(pool, config, flags.options);
-  if (flags.common.json) {
-    const auto number = [](double x) {
-      return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
-    };
-    print_json({{"output", flags.output},
-                {"steps", outcome.steps},
-                {"loss", number(outcome.loss)},
-                {"val_loss", number(outcome.val_loss)}});
-  }
+  const RunOutcome outcome = pretrain(pool, config, flags.options);
+  if (flags.common.json) print_outcome(flags.output, outcome);
   return outcome.signal ? 128 + outcome.signal : 0;
 }
 }  // namespace
@@ -63,11 +54,7 @@ std::function<int()> pretrain_command(CLI::App& app) {
       "Training data: text (.txt, .jsonl, also .gz, .zst), folders, globs, or token shards (.bin)");
   app.add_option("--output", flags->output,
                  "Folder of the run: model/, checkpoints/, metrics.jsonl, report.html");
-  app.add_flag("--resume", flags->options.resume, "Continue from the newest whole checkpoint");
-  app.add_flag("--allow-config-changes", flags->options.allow_config_changes,
-               "Resume although config or data differ");
-  app.add_flag("--dry-run", flags->options.dry_run,
-               "Say what would be done, and what memory and time it would take, and stop");
+  add_run_flags(app, flags->options);
   add_common_flags(app, flags->common);
   return [flags] { return run_pretrain(*flags); };
 }

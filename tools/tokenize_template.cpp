@@ -12,8 +12,7 @@ namespace {
 /// What a template sees: the row, and the tokenizer's special tokens.
 nlohmann::ordered_json context_of(const std::string& line, const std::string& where,
                                   const Tokenizer& tokenizer) {
-  parse_json(line, where);  // which knows depth and keys that stand twice, but not the order of keys
-  nlohmann::ordered_json row = nlohmann::ordered_json::parse(line);
+  nlohmann::ordered_json row = parse_ordered_json(line, where);
   if (!row.is_object() || !row.contains("messages"))
     throw Error(where + ": messages: expected a list of messages, found nothing");
   if (!row["messages"].is_array())

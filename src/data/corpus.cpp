@@ -1,11 +1,10 @@
 #include "llmtool/data/corpus.h"
 
-#include <glob.h>
-
 #include <algorithm>
-#include <filesystem>
 
 #include "data/byte_source.h"
+#include "data/input_files.h"
+#include "data/line_source.h"
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
 #include "text/utf8.h"
@@ -13,24 +12,18 @@
 namespace llmtool {
 
 namespace {
-namespace fs = std::filesystem;
 constexpr size_t kPiece = size_t{64} << 10;   // a piece is cut as soon as it can be beyond this
 constexpr size_t kLongest = size_t{1} << 20;  // and by force here
 constexpr size_t kPieceOfWords =
     size_t{16} << 20;  // as long as documents mostly are: cutting is not for every tokenizer
 constexpr size_t kLongestWord = size_t{64} << 20;  // or here, where only words may be cut apart
-constexpr size_t kLongestRow = size_t{1} << 30;
 
-bool is_jsonl(std::string path) {
-  for (const char* packing : {".gz", ".zst"}) {
-    if (path.ends_with(packing)) path.resize(path.size() - std::string(packing).size());
-  }
-  return path.ends_with(".jsonl") || path.ends_with(".ndjson");
+bool is_jsonl(const std::string& path) {
+  const std::string name = unpacked_name(path);
+  return name.ends_with(".jsonl") || name.ends_with(".ndjson");
 }
 
-bool is_text(const std::string& path) {
-  return is_jsonl(path) || path.ends_with(".txt") || path.ends_with(".txt.gz") || path.ends_with(".txt.zst");
-}
+bool is_text(const std::string& path) { return is_jsonl(path) || unpacked_name(path).ends_with(".txt"); }
 
 /// Appends `bytes` to `text` as valid UTF-8 without NUL; returns how many of them were used: the rest is the
 /// start of a character, unless `last`.
@@ -170,26 +163,10 @@ void read_row(const CorpusOptions& options, std::string_view line, const std::st
 void read_rows(const CorpusOptions& options, const std::string& path, CorpusCounts& counts,
                const Sink& sink) {
   const auto source = open_bytes(path);
-  std::string buffer;
-  int64_t line = 0;
-  const auto row = [&](std::string_view text) {
-    read_row(options, text, cat(path, ": row ", ++line), counts, sink);
-  };
-  for (bool last = false; !last;) {
-    const size_t before = buffer.size();
-    buffer.resize(before + kLongest);
-    const size_t n = source->read(buffer.data() + before, kLongest);
-    last = n == 0;
-    buffer.resize(before + n);
-    size_t from = 0, searched = before;
-    for (size_t end; (end = buffer.find('\n', searched)) != std::string::npos; from = searched = end + 1) {
-      row(std::string_view(buffer).substr(from, end - from));
-    }
-    if (last && from < buffer.size()) row(std::string_view(buffer).substr(from));
-    buffer.erase(0, from);
-    if (buffer.size() > kLongestRow)
-      throw Error(cat(path, ": row ", line + 1, ": longer than ", kLongestRow, " bytes"));
-  }
+  LineSource lines(*source, path);
+  int64_t number = 0;
+  for (std::string line; lines.next(line);)
+    read_row(options, line, cat(path, ": row ", ++number), counts, sink);
 }
 }  // namespace
 
@@ -205,35 +182,7 @@ std::string CorpusCounts::repairs() const {
 }
 
 std::vector<std::string> list_inputs(const CorpusOptions& options, CorpusCounts& counts) {
-  std::vector<std::string> files;
-  for (const std::string& input : options.inputs) {
-    if (input == "-") {
-      files.push_back(input);
-    } else if (fs::is_directory(input)) {
-      std::vector<std::string> found;
-      for (const auto& entry : fs::recursive_directory_iterator(input)) {
-        if (!entry.is_regular_file()) continue;
-        if (is_text(entry.path().string())) {
-          found.push_back(entry.path().string());
-        } else {
-          ++counts.skipped_files;
-        }
-      }
-      if (found.empty())
-        throw UsageError(cat(input, ": expected .txt or .jsonl files (also .gz, .zst) in it, found none"));
-      std::sort(found.begin(), found.end());
-      files.insert(files.end(), found.begin(), found.end());
-    } else if (fs::exists(input)) {
-      files.push_back(input);
-    } else {
-      glob_t matches{};
-      const int code = ::glob(input.c_str(), 0, nullptr, &matches);
-      for (size_t i = 0; code == 0 && i < matches.gl_pathc; ++i) files.emplace_back(matches.gl_pathv[i]);
-      ::globfree(&matches);
-      if (code != 0) throw UsageError(cat(input, ": no such file or folder, and no file matches it"));
-    }
-  }
-  return files;
+  return list_files(options.inputs, is_text, ".txt or .jsonl", counts.skipped_files);
 }
 
 CorpusCounts read_corpus(const CorpusOptions& options, const Sink& sink) {

@@ -86,10 +86,21 @@ std::optional<int64_t> exact_integer(const json& value, int64_t min, int64_t max
   return {};
 }
 
-json parse_json(std::string_view text, const std::string& origin) {
+namespace {
+void guard(std::string_view text, const std::string& origin) {
   Guard guard;
   if (!json::sax_parse(text.begin(), text.end(), &guard)) throw Error(cat(origin, ": ", guard.problem));
+}
+}  // namespace
+
+json parse_json(std::string_view text, const std::string& origin) {
+  guard(text, origin);
   return json::parse(text.begin(), text.end());
+}
+
+nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& origin) {
+  guard(text, origin);
+  return nlohmann::ordered_json::parse(text.begin(), text.end());
 }
 
 json read_json(const std::filesystem::path& file, size_t max_bytes) {

@@ -1,6 +1,6 @@
 #include "llmtool/text/chat_template.h"
 
-#include <array>
+#include <algorithm>
 
 #include "llmtool/core/error.h"
 #include "text/template_interpreter.h"
@@ -104,15 +104,31 @@ Value context_of(Heap& heap, const Json& json) {
   }
   return heap.dict(std::move(items));
 }
+
+bool has_scope(const jinja::Body& body) {
+  return std::any_of(body.begin(), body.end(), [](const jinja::Statement& statement) {
+    return statement.kind == jinja::StatementKind::kScope ||
+           std::any_of(statement.bodies.begin(), statement.bodies.end(), has_scope);
+  });
+}
 }  // namespace
 
 std::string ChatTemplate::render(const nlohmann::ordered_json& context) const {
+  return render_marked(context).text;
+}
+
+bool ChatTemplate::marks_generation() const { return has_scope(parsed_->made.body); }
+
+ChatTemplate::Marked ChatTemplate::render_marked(const nlohmann::ordered_json& context) const {
   Heap heap;
   int line = 0;
   try {
     jinja::Interpreter interpreter(heap, context_of(heap, context));
     try {
-      return interpreter.run(parsed_->made);
+      Marked made;
+      made.text = interpreter.run(parsed_->made);
+      made.generated = interpreter.generated();
+      return made;
     } catch (const jinja::Fault&) {
       line = interpreter.line();
       throw;

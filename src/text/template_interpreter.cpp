@@ -51,6 +51,7 @@ Interpreter::Interpreter(Heap& heap, Value context) : heap_(heap), context_(std:
 std::string Interpreter::run(const Template& made) {
   Builder out(heap_);
   out_ = &out;
+  text_ = &out;
   run(made.body, inner(nullptr, made.hidden));
   return out.take();
 }
@@ -94,11 +95,9 @@ Interpreter::Flow Interpreter::run(const Statement& statement, const FramePtr& f
       return run_filter_block(statement, frame);
     case StatementKind::kWith:
       return run_with(statement, frame);
-    case StatementKind::kScope: {
-      const Deeper deeper(heap_);
-      run(statement.bodies[0], inner(frame, statement.hidden[0]));
+    case StatementKind::kScope:
+      run_scope(statement, frame);
       return Flow::kOn;
-    }
     case StatementKind::kBreak:
       return Flow::kBreak;
     case StatementKind::kContinue:
@@ -212,6 +211,14 @@ Value Interpreter::evaluate_filters(const Expr& expr, const FramePtr& frame, con
   Arguments arguments = evaluate_arguments(expr, frame);
   line_ = expr.line;
   return call_filter(heap_, expr.name, value, arguments);
+}
+
+void Interpreter::run_scope(const Statement& statement, const FramePtr& frame) {
+  const Deeper deeper(heap_);
+  const size_t first = text_->text().size(), before = out_->text().size();
+  run(statement.bodies[0], inner(frame, statement.hidden[0]));
+  // The reference library counts from the whole text even where a block is part of a captured one.
+  if (out_->text().size() > before) generated_.emplace_back(first, first + out_->text().size() - before);
 }
 
 void Interpreter::run_call_block(const Statement& statement, const FramePtr& frame) {

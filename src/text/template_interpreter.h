@@ -27,6 +27,8 @@ class Interpreter {
   Interpreter(Heap& heap, Value context);
   std::string run(const Template& made);
   int line() const { return line_; }
+  /// What generation blocks wrote, as bytes of the text: [first, second).
+  const std::vector<std::pair<size_t, size_t>>& generated() const { return generated_; }
 
  private:
   enum class Flow { kOn, kBreak, kContinue };
@@ -37,6 +39,7 @@ class Interpreter {
   Value filtered_items(const Statement& statement, const FramePtr& frame, const Value& iterator);
   Flow run_set_block(const Statement& statement, const FramePtr& frame);
   Flow run_filter_block(const Statement& statement, const FramePtr& frame);
+  void run_scope(const Statement& statement, const FramePtr& frame);
   void run_call_block(const Statement& statement, const FramePtr& frame);
   Flow run_with(const Statement& statement, const FramePtr& frame);
   void assign(const Target& target, const Value& value, const FramePtr& frame);
@@ -61,6 +64,8 @@ class Interpreter {
   Heap& heap_;
   Value context_;
   Builder* out_ = nullptr;
+  const Builder* text_ = nullptr;  // of the whole, where out_ may be a part that is captured
+  std::vector<std::pair<size_t, size_t>> generated_;
   int line_ = 0;
 };
 

@@ -47,7 +47,7 @@ std::shared_ptr<const Tokenizer> find_or_train_tokenizer(const PretrainConfig& c
     if (!TokenShard::looks_like_one(source.path)) texts.push_back(source.path);
   }
   if (!config.tokenizer.path.empty()) return load_tokenizer(config.tokenizer.path);
-  if (const std::string& from = config.training.init_from; !from.empty()) {
+  if (const std::string& from = config.init_from; !from.empty()) {
     const bool has_none = fs::path(from).extension() == ".bin" || !has_tokenizer(from);
     if (has_none && !texts.empty())
       throw UsageError(cat(from, ": has no tokenizer for the training text; give a tokenizer.path"));
@@ -120,8 +120,8 @@ class Preparation {
     data_.tokenizer = find_or_train_tokenizer(config, work);
     vocab_ = config.model.vocab_size;
     if (vocab_ == 0 && data_.tokenizer) vocab_ = data_.tokenizer->vocab_size();
-    if (vocab_ == 0 && !config.training.init_from.empty())
-      vocab_ = ModelSource::open(config.training.init_from)->config().vocab_size;
+    if (vocab_ == 0 && !config.init_from.empty())
+      vocab_ = ModelSource::open(config.init_from)->config().vocab_size;
     if (vocab_ == 0)
       throw UsageError("model.vocab_size: expected at least 1 where no tokenizer says it, found 0");
     if (data_.tokenizer && vocab_ < data_.tokenizer->vocab_size()) {

@@ -47,6 +47,9 @@ svg{width:100%;height:auto;margin:8px 0}.title{font-weight:600;font-size:14px;fi
 line.main,line.other,line.raw{stroke-width:2.5}
 pre{background:var(--box);border:1px solid var(--line);border-radius:6px;padding:10px 12px;white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.5 ui-monospace,monospace}
 .prompt{color:var(--soft)}
+th{font-weight:600;font-size:13px;text-align:right;padding:2px 12px;color:var(--soft)}th:first-child{text-align:left;padding-left:0}
+table.grid td{text-align:right;padding:2px 12px}table.grid td:first-child{text-align:left;padding-left:0}
+.shade{background:color-mix(in srgb,var(--a) calc(var(--share)*60%),transparent)}
 )";
 
 void table(std::ostringstream& out, const std::vector<std::pair<std::string, std::string>>& rows) {
@@ -55,6 +58,25 @@ void table(std::ostringstream& out, const std::vector<std::pair<std::string, std
     out << "<tr><td>" << html_escape(name) << "</td><td>" << html_escape(value) << "</td></tr>";
   }
   out << "</table>\n";
+}
+
+void tables(std::ostringstream& out, const RunReport& report) {
+  for (const RunReport::Table& table : report.tables) {
+    out << "<h2>" << html_escape(table.title) << "</h2>\n<table class=grid><tr>";
+    for (const std::string& name : table.columns) out << "<th>" << html_escape(name) << "</th>";
+    out << "</tr>\n";
+    for (size_t r = 0; r < table.rows.size(); ++r) {
+      out << "<tr>";
+      for (size_t c = 0; c < table.rows[r].size(); ++c) {
+        const bool shaded = c > 0 && r < table.shades.size() && c - 1 < table.shades[r].size();
+        out << "<td";
+        if (shaded) out << " style=\"--share:" << table.shades[r][c - 1] << "\" class=shade";
+        out << '>' << html_escape(table.rows[r][c]) << "</td>";
+      }
+      out << "</tr>\n";
+    }
+    out << "</table>\n";
+  }
 }
 
 void samples(std::ostringstream& out, const RunReport& report) {
@@ -88,7 +110,12 @@ void write_report(const std::filesystem::path& file, const RunReport& report) {
                      {"training, smoothed", "main", smoothed(loss)},
                      {"validation", "other", points_of(report.metrics, "val_loss")}})
       << line_chart("learning rate", "step", {{"", "main", points_of(report.metrics, "learning_rate")}})
-      << noisy("gradient norm", "grad_norm") << noisy("tokens per second", "tokens_per_second") << "\n";
+      << noisy("gradient norm", "grad_norm") << noisy("tokens per second", "tokens_per_second")
+      << line_chart("validation accuracy and macro F1", "step",
+                    {{"accuracy", "main", points_of(report.metrics, "val_accuracy")},
+                     {"macro F1", "other", points_of(report.metrics, "val_f1")}})
+      << "\n";
+  tables(out, report);
   samples(out, report);
   out << "<h2>Config</h2>\n<pre>" << html_escape(config) << "</pre>\n<h2>Environment</h2>\n";
   table(out, report.environment);

@@ -204,16 +204,6 @@ TEST(Command, SchemasDescribeThePrintedConfigs) {
   }
 }
 
-TEST(Command, FinetuneSaysWhatIsComing) {
-  for (const Arguments& arguments : {Arguments{}, Arguments{"--model", "x", "--threads", "2"}}) {
-    for (const RunResult& r : run_both("finetune", arguments)) {
-      EXPECT_EQ(r.code, 2);
-      EXPECT_EQ(r.out, "");
-      EXPECT_SAYS(r.err, "LoRA");
-    }
-  }
-}
-
 /// The exit code of a program whose stdout is the file `out`, or a pipe that nobody reads where `out` is
 /// null.
 int code_with_stdout(const std::string& program, const Arguments& arguments, const char* out) {

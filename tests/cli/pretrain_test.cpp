@@ -361,7 +361,7 @@ TEST_F(Pretrain, ShippedConfigsAndSchemasAreTrue) {
     ++configs;
   }
   EXPECT_GE(configs, 3);
-  for (const char* name : {"tokenize", "pretrain", "generate"}) {
+  for (const char* name : {"tokenize", "pretrain", "finetune", "generate"}) {
     const auto file = test::source_file(std::string("configs/") + name + ".schema.json");
     EXPECT_EQ(run_program("llmtool", {"schema", name}).out, read_text(file))
         << "llmtool schema " << name << " > " << file;

@@ -89,13 +89,13 @@ TEST_P(Architecture, FiftyStepsOfAdamWEqualTheReference) {
   const auto all = ids("train.ids");
   const auto expected = floats("train.losses");
   model.params().allocate_gradients();
-  AdamW optimizer(model.params(), {0.9, 0.95, 1e-8, 0.1});
+  AdamW optimizer({&model.params()}, {0.9, 0.95, 1e-8, 0.1});
   std::vector<int32_t> inputs, targets;
   for (size_t step = 0; step < 50; ++step) {
     shift(std::span(all).subspan(step * 4 * 17, 4 * 17), 4, inputs, targets);
     fill_zero(machine.exec, model.params().gradients());
     const LossSums sums = model.train_step(machine.exec, Batch::of(inputs, 4), targets, {1.0 / 64, 0}, false);
-    const double norm = gradient_norm(machine.exec, model.params());
+    const double norm = gradient_norm(machine.exec, {&model.params()});
     optimizer.step(machine.exec, 3e-3, std::min(1.0, 1.0 / (norm + 1e-6)));
     ASSERT_NEAR(sums.loss / 64 / expected[step], 1, 1e-4) << "step " << step;
   }

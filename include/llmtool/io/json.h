@@ -12,6 +12,8 @@ namespace llmtool {
 /// Parses UTF-8 JSON. `origin` (a file name, "row 12 of x.jsonl") opens every message. Throws Error on bad
 /// syntax (with line and column), more than 64 levels, or a key that stands twice in one object.
 nlohmann::json parse_json(std::string_view text, const std::string& origin);
+/// The same with the keys in the order of the text, which chat templates print.
+nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& origin);
 nlohmann::json read_json(const std::filesystem::path& file, size_t max_bytes = size_t{256} << 20);
 
 /// The value as text for a message: valid UTF-8, at most 60 bytes.

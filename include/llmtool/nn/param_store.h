@@ -20,6 +20,7 @@ struct Param {
   bool transpose = false;               // files hold it as (cols, rows): GPT-2's Conv1D
   std::vector<int64_t> file_rows = {};  // row r is row file_rows[r] in files; empty: the same
   double initial = 0;                   // of vectors: norm weights
+  double rate_scale = 1;                // factor on the learning rate
 };
 
 /// Parameters are added first, then allocated once; their addresses never change.

@@ -4,6 +4,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace llmtool {
 
@@ -28,6 +30,15 @@ class ChatTemplate {
   /// reasoning) it came as. Throws Error ("origin: line N: ...") for raise_exception, with its message, for
   /// what Python would raise, and where a bound is passed.
   std::string render(const nlohmann::ordered_json& context) const;
+
+  /// A rendering, and the bytes of it that {% generation %} blocks wrote: what an assistant says.
+  struct Marked {
+    std::string text;
+    std::vector<std::pair<size_t, size_t>> generated;  // first byte, one behind the last
+  };
+  Marked render_marked(const nlohmann::ordered_json& context) const;
+  /// Whether it has such blocks.
+  bool marks_generation() const;
 
  private:
   struct Parsed;

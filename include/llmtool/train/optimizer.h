@@ -1,7 +1,8 @@
 #pragma once
-// AdamW over a ParamStore.
+// AdamW over the trainable parameters of one or several stores.
 
 #include <filesystem>
+#include <vector>
 
 #include "llmtool/core/exec.h"
 #include "llmtool/nn/param_store.h"
@@ -13,11 +14,15 @@ struct AdamWConfig {
   double weight_decay = 0.1;  // of parameters with `decay`: matrices, not norms and biases
 };
 
+/// Stores whose trainable parameters are learnt together: a model's own, an adapter's.
+using ParamStores = std::vector<ParamStore*>;
+
 class AdamW {
  public:
-  AdamW(ParamStore& params, AdamWConfig config);  // both moments zero
+  AdamW(ParamStores stores, AdamWConfig config);  // both moments zero
 
-  /// One update from the parameters' gradients times gradient_scale.
+  /// One update from the parameters' gradients times gradient_scale; Param::rate_scale times learning_rate is
+  /// a parameter's rate.
   void step(Exec& exec, double learning_rate, double gradient_scale);
   int64_t steps() const { return steps_; }
 
@@ -30,13 +35,16 @@ class AdamW {
   template <class Visit>
   void each(Visit visit) const;
 
-  ParamStore& params_;
+  ParamStores stores_;
   AdamWConfig config_;
   MemoryBlock first_, second_;
   int64_t steps_ = 0;
 };
 
+int64_t parameter_count(const ParamStores& stores);  // elements
+int64_t trainable_count(const ParamStores& stores);  // elements
+void zero_gradients(Exec& exec, const ParamStores& stores);
 /// The Euclidean norm of all gradients.
-double gradient_norm(Exec& exec, const ParamStore& params);
+double gradient_norm(Exec& exec, const ParamStores& stores);
 
 }  // namespace llmtool

@@ -18,6 +18,13 @@ struct RunReport {
     std::string prompt, text;
   };
   std::vector<Sample> samples;  // the newest last
+  struct Table {
+    std::string title;
+    std::vector<std::string> columns;
+    std::vector<std::vector<std::string>> rows;    // the first cell names the row
+    std::vector<std::vector<double>> shades = {};  // of the cells behind it, 0 to 1; may be fewer
+  };
+  std::vector<Table> tables;
   nlohmann::ordered_json config;
   std::vector<std::pair<std::string, std::string>> environment;
 };

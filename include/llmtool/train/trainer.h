@@ -1,21 +1,24 @@
 #pragma once
-// Pretraining, from the config to the model folder.
+// Training, from the config to the model folder.
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "llmtool/core/thread_pool.h"
+#include "llmtool/train/finetune_config.h"
 #include "llmtool/train/pretrain_config.h"
 
 namespace llmtool {
 
-struct PretrainOptions {
+struct RunOptions {
   std::filesystem::path output;
   bool resume = false;                // continue from the newest whole checkpoint
   bool allow_config_changes = false;  // resume although the config differs
   bool dry_run = false;               // say what would be done, and stop
 };
 
-struct PretrainOutcome {
+struct RunOutcome {
   int64_t steps = 0;
   double loss = 0, val_loss = 0;  // the last ones; NaN where there is none
   int signal = 0;                 // that ended the run, 0: none
@@ -24,6 +27,14 @@ struct PretrainOutcome {
 /// Runs to the end, to early stopping, or to a signal (the step is finished and saved). Writes what RunFolder
 /// says and the model to output/model. Throws UsageError on a config that cannot be, Error on anything else;
 /// what was saved stays.
-PretrainOutcome pretrain(ThreadPool& pool, const PretrainConfig& config, const PretrainOptions& options);
+RunOutcome pretrain(ThreadPool& pool, const PretrainConfig& config, const RunOptions& options);
+
+struct FinetuneOptions : RunOptions {
+  std::vector<std::string> allow;  // kinds of what the linter finds that do not keep the run from starting
+};
+
+/// The same for fine-tuning all of a model, or the part that the config does not freeze. Throws UsageError,
+/// too, where the linter finds what is not allowed.
+RunOutcome finetune(ThreadPool& pool, const FinetuneConfig& config, const FinetuneOptions& options);
 
 }  // namespace llmtool

@@ -1,0 +1,48 @@
+#pragma once
+// FinetuneConfig: everything that decides a run of fine-tuning.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llmtool/data/example_config.h"
+#include "llmtool/io/config.h"
+#include "llmtool/train/run_config.h"
+
+namespace llmtool {
+
+/// Parameters that have a learning rate of their own.
+struct RateGroup {
+  std::string pattern;  // a regular expression that finds a place in their names
+  double learning_rate = 0;
+};
+
+struct FinetuneConfig : RunConfig {
+  FinetuneConfig();
+
+  std::string model;      // path of the base: a model folder, a run, a .gguf file
+  std::string tokenizer;  // path; empty: the model's
+  ExampleConfig data;
+  // More keys of the section training; those that are null here are filled into RunConfig::training by
+  // settle().
+  LossOn loss_on = LossOn::completion;
+  std::optional<double> learning_rate;     // null: 2e-5
+  std::optional<int64_t> sequence_length;  // ids of an example; null: 1024, or the model's context if less
+  double num_train_epochs = 3;
+  int64_t max_steps = 0;   // 0: by the epochs
+  std::string freeze;      // a regular expression that finds a place in the names of what is frozen
+  int64_t train_last = 0;  // blocks that are learnt, with all that stands behind them; 0: all
+  std::vector<RateGroup> learning_rates;
+
+  void visit(ConfigVisitor& v);
+  /// Refuses what cannot be together. Throws UsageError naming the key.
+  void check() const;
+  /// Fills in what depends on the model.
+  void settle(int64_t context);
+  /// Steps of the run, from the steps of an epoch: max_steps, or the epochs rounded up.
+  int64_t steps(int64_t per_epoch) const;
+};
+
+FinetuneConfig read_finetune_config(const nlohmann::json& json);
+
+}  // namespace llmtool

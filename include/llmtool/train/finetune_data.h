@@ -1,0 +1,26 @@
+#pragma once
+// The data of a run of fine-tuning: its tokenizer and its examples.
+
+#include <memory>
+#include <string>
+
+#include "llmtool/core/thread_pool.h"
+#include "llmtool/data/examples.h"
+#include "llmtool/model/model_source.h"
+#include "llmtool/train/finetune_config.h"
+
+namespace llmtool {
+
+struct FinetuneData {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  Examples examples;
+};
+
+/// Reads what the config names for the model behind `base`; the config is settled. Without data.labels the
+/// labels are those of the base's classification head, where it has one. Throws UsageError, Error.
+FinetuneData load_finetune_data(ThreadPool& pool, const FinetuneConfig& config, const ModelSource& base);
+
+/// The first examples as they will be trained, for a reader.
+std::string preview_finetune(ThreadPool& pool, const FinetuneConfig& config, int64_t count, bool colour);
+
+}  // namespace llmtool

@@ -1,0 +1,63 @@
+#include "train/example_batches.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "llmtool/core/rng.h"
+#include "llmtool/data/windows.h"
+
+namespace llmtool {
+
+namespace {
+constexpr uint64_t kPackStream = 0x7061636b;  // of the seed
+}  // namespace
+
+ExampleBatches::ExampleBatches(const ExampleSet& set, const std::vector<DataSource>& sources,
+                               const Options& options)
+    : options_(options), order_(set, sources, options.shuffle, options.seed) {
+  std::vector<int64_t> dealt;  // lengths in the first epoch's order
+  for (int64_t place = 0; place < order_.size(); ++place)
+    dealt.push_back(static_cast<int64_t>(set[order_.at(0, place)].ids.size()));
+  tokens_ = std::accumulate(dealt.begin(), dealt.end(), int64_t{0});
+  units_ = order_.size();
+  if (options.pack_length == 0) return;
+  packs_ = pack_examples(dealt, options.pack_length);
+  units_ = static_cast<int64_t>(packs_.size());
+}
+
+int64_t ExampleBatches::steps_per_epoch() const { return (units_ + step_units() - 1) / step_units(); }
+
+int64_t ExampleBatches::first_unit(int64_t step) const {
+  const int64_t epoch = step / steps_per_epoch(), within = step % steps_per_epoch();
+  return epoch * units_ + within * step_units();
+}
+
+int64_t ExampleBatches::micro_batches(int64_t step) const {
+  const int64_t units = first_unit(step + 1) - first_unit(step);
+  return (units + options_.batch_size - 1) / options_.batch_size;
+}
+
+std::vector<int64_t> ExampleBatches::examples(int64_t step, int64_t micro) const {
+  const int64_t epoch = step / steps_per_epoch();
+  const int64_t first = first_unit(step) - epoch * units_ + micro * options_.batch_size;
+  const int64_t end = std::min(first + options_.batch_size, first_unit(step + 1) - epoch * units_);
+  std::vector<int64_t> examples;
+  for (int64_t place = first; place < end; ++place) add_unit(epoch, place, examples);
+  return examples;
+}
+
+void ExampleBatches::add_unit(int64_t epoch, int64_t place, std::vector<int64_t>& examples) const {
+  if (packs_.empty()) {
+    examples.push_back(order_.at(epoch, place));
+    return;
+  }
+  if (options_.shuffle && epoch > 0) {
+    const uint64_t key = Rng(options_.seed).split(kPackStream).at(static_cast<uint64_t>(epoch));
+    place =
+        static_cast<int64_t>(Permutation(static_cast<uint64_t>(units_), key)(static_cast<uint64_t>(place)));
+  }
+  const Pack& pack = packs_[static_cast<size_t>(place)];
+  for (int64_t i = pack.first; i < pack.end; ++i) examples.push_back(order_.at(0, i));
+}
+
+}  // namespace llmtool

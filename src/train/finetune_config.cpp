@@ -1,0 +1,92 @@
+#include "llmtool/train/finetune_config.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "llmtool/core/error.h"
+
+namespace llmtool {
+
+namespace {
+constexpr double kFullRate = 2e-5;
+constexpr int64_t kUsualLength = 1024;
+
+void visit_training(ConfigVisitor& v, FinetuneConfig& c) {
+  TrainingConfig& t = c.training;
+  v.number("num_train_epochs", c.num_train_epochs, {0, 1e6}, "times that every example is seen");
+  v.integer("max_steps", c.max_steps, {0}, "optimizer steps; 0: by the epochs");
+  v.integer("batch_size", t.batch_size, {1, 1 << 20}, "examples, or packs of them, computed at a time");
+  v.integer("sequence_length", c.sequence_length, {2, 1 << 24},
+            "most tokens of an example; null: 1024, or the model's context if less");
+  v.integer("gradient_accumulation_steps", t.gradient_accumulation_steps, {1, 1 << 20}, "batches per step");
+  std::string loss_on = kLossOnNames[static_cast<size_t>(c.loss_on)];
+  v.choice("loss_on", loss_on, kLossOnNames, "the tokens that are learnt");
+  c.loss_on = loss_on_of(loss_on);
+  v.string("freeze", c.freeze, "regular expression: parameters whose names it finds are not learnt");
+  v.integer("train_last", c.train_last, {0, 1 << 20},
+            "learn the last blocks alone, the final norm and a head that is not tied; 0: all");
+  v.number("learning_rate", c.learning_rate, {0, 1e3}, "highest rate; null: 2e-5");
+  v.objects(
+      "learning_rates", c.learning_rates.size(), "parameters with a rate of their own: the first that fits",
+      [&](size_t n) { c.learning_rates.resize(n); },
+      [&](ConfigVisitor& s, size_t i) {
+        s.string("pattern", c.learning_rates[i].pattern, "regular expression, found in their names");
+        s.number("learning_rate", c.learning_rates[i].learning_rate, {0, 1e3}, "highest rate");
+      });
+  t.visit_course(v);
+}
+}  // namespace
+
+FinetuneConfig::FinetuneConfig() {
+  training.batch_size = 4;
+  training.schedule.type = "linear";
+  training.schedule.min_learning_rate = 0;
+  training.adam.beta2 = 0.999;
+  training.adam.weight_decay = 0;
+}
+
+void FinetuneConfig::visit(ConfigVisitor& v) {
+  v.section("model", "what is adapted", [&](ConfigVisitor& s) {
+    s.string("path", model, "model folder, run, .gguf file or llama2.c .bin");
+  });
+  v.section("tokenizer", "what turns text into ids", [&](ConfigVisitor& s) {
+    s.string("path", tokenizer, "tokenizer folder or file; empty: the model's");
+  });
+  v.section("data", "what is learnt", [&](ConfigVisitor& s) { data.visit(s); });
+  v.section("training", "how it is learnt", [&](ConfigVisitor& s) { visit_training(s, *this); });
+  v.section("evaluation", "what is measured", [&](ConfigVisitor& s) { evaluation.visit(s, "max_examples"); });
+  v.section("sample", "texts written at evaluations", [&](ConfigVisitor& s) { sample.visit(s); });
+}
+
+void FinetuneConfig::check() const {
+  if (model.empty()) throw UsageError("model.path: expected the model to adapt (or --model PATH)");
+  data.check();
+  if (max_steps == 0 && num_train_epochs <= 0)
+    throw UsageError("training.num_train_epochs: expected more than 0 where max_steps is 0, found 0");
+  if (data.classifies() && data.packing)
+    throw UsageError("data.packing: expected false where data.label_column gives classes");
+  if (data.classifies() && !sample.prompts.empty())
+    throw UsageError("sample.prompts: expected none where data.label_column gives classes");
+  if (!learning_rates.empty() && learning_rate && *learning_rate == 0)
+    throw UsageError("training.learning_rate: expected more than 0 beside training.learning_rates");
+}
+
+void FinetuneConfig::settle(int64_t context) {
+  if (!sequence_length) sequence_length = std::min(kUsualLength, context);
+  if (!learning_rate) learning_rate = kFullRate;
+  training.sequence_length = *sequence_length;
+  training.schedule.learning_rate = *learning_rate;
+}
+
+int64_t FinetuneConfig::steps(int64_t per_epoch) const {
+  if (max_steps > 0) return max_steps;
+  return static_cast<int64_t>(std::ceil(num_train_epochs * static_cast<double>(per_epoch)));
+}
+
+FinetuneConfig read_finetune_config(const nlohmann::json& json) {
+  FinetuneConfig config;
+  read_config(json, [&](ConfigVisitor& v) { config.visit(v); });
+  return config;
+}
+
+}  // namespace llmtool

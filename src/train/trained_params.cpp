@@ -1,0 +1,81 @@
+#include "train/trained_params.h"
+
+#include <algorithm>
+
+#include "llmtool/core/error.h"
+#include "model/architecture.h"
+#include "text/regex.h"
+
+namespace llmtool {
+
+namespace {
+bool finds(const Regex& pattern, const std::string& name) {
+  bool found = false;
+  pattern.for_each(name, [&](size_t, size_t) { found = true; });
+  return found;
+}
+
+Regex pattern_of(const char* key, const std::string& pattern) {
+  try {
+    return Regex(pattern, key, Regex::Syntax::pcre);
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
+}
+
+[[noreturn]] void complain_nothing(const char* key, const std::string& pattern, const ParamStore& params) {
+  throw UsageError(cat(key, ": \"", pattern, "\" is found in no parameter's name; the first is ",
+                       params.list().front().name, ", the last ", params.list().back().name));
+}
+
+void freeze_below(Transformer& model, int64_t last) {
+  const int64_t layers = model.config().num_hidden_layers;
+  if (last > layers)
+    throw UsageError(
+        cat("training.train_last: expected at most the model's ", layers, " blocks, found ", last));
+  const auto& names = architecture(model.config()).names;
+  const std::string lowest = cat(names.prefix, names.layers, layers - last, ".");
+  // The store has them in the order of the model.
+  for (Param& p : model.params().list()) {
+    if (p.name.starts_with(lowest)) return;
+    p.trainable = false;
+  }
+}
+}  // namespace
+
+void freeze_params(Transformer& model, const std::string& pattern, int64_t last) {
+  ParamStore& params = model.params();
+  if (!pattern.empty()) {
+    const Regex regex = pattern_of("training.freeze", pattern);
+    bool any = false;
+    for (Param& p : params.list()) {
+      if (!finds(regex, p.name)) continue;
+      p.trainable = false;
+      any = true;
+    }
+    if (!any) complain_nothing("training.freeze", pattern, params);
+  }
+  if (last > 0) freeze_below(model, last);
+  if (params.trainable_count() == 0)
+    throw UsageError(cat("training.freeze: \"", pattern, "\" leaves no parameter to learn"));
+}
+
+void set_rates(ParamStore& params, const std::vector<RateGroup>& groups, double learning_rate) {
+  std::vector<bool> rated(params.list().size());
+  for (const RateGroup& group : groups) {
+    const Regex regex = pattern_of("training.learning_rates", group.pattern);
+    bool any = false;
+    size_t i = 0;
+    for (Param& p : params.list()) {
+      const size_t at = i++;
+      if (!finds(regex, p.name)) continue;
+      any = true;
+      if (rated[at]) continue;
+      rated[at] = true;
+      p.rate_scale = group.learning_rate / learning_rate;
+    }
+    if (!any) complain_nothing("training.learning_rates", group.pattern, params);
+  }
+}
+
+}  // namespace llmtool

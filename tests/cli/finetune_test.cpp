@@ -1,0 +1,199 @@
+// finetune: what a run leaves, and what it says when it cannot begin.
+
+#include "run_fixture.h"
+
+namespace llmtool {
+namespace {
+
+using nlohmann::json;
+using test::Arguments;
+using test::read_text;
+using test::run_program;
+using test::RunResult;
+using test::write_text;
+namespace fs = std::filesystem;
+
+/// What each animal does, which the base has not been told.
+std::string answers(int rows) {
+  const char* const animals[] = {"the cat ", "a dog ", "my hen "};
+  const char* const ends[] = {"sees fish.", "likes corn.", "eats grass."};
+  std::string text;
+  for (int i = 0; i < rows; ++i) {
+    std::string prompt;
+    for (int n = 0; n <= i / 3; ++n) prompt += "a";
+    text += json({{"prompt", prompt + animals[i % 3]}, {"completion", ends[i % 3]}}).dump() + "\n";
+  }
+  return text;
+}
+
+class FinetuneCommand : public test::RunTest {
+ protected:
+  void SetUp() override {
+    RunTest::SetUp();
+    write_text(place / "rows.jsonl", answers(24));
+    config["training"]["max_steps"] = 40;
+    config["evaluation"]["steps"] = 0;
+    ASSERT_EQ(pretrain("base").code, 0);
+  }
+  RunResult finetune(const std::string& output, const Arguments& more = {"--full"}) const {
+    Arguments arguments = {
+        "--model", path("base"), "--data", path("rows.jsonl"),           "--output", path(output),
+        "--seed",  "3",          "--set",  "training.learning_rate=0.01"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program("finetune", arguments);
+  }
+};
+
+TEST_F(FinetuneCommand, TeachesAModelWhatGenerateThenWrites) {
+  const RunResult r =
+      finetune("run", {"--full", "--set", "training.num_train_epochs=20", "--set",
+                       "data.validation_fraction=0.2", "--set", "sample.prompts=[\"a dog \"]"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(r.out, "");
+  for (const char* said : {"trained: ", "100 % of all", "examples", "memory: weights ", "validation loss",
+                           "| a dog ", "peak memory", "model: "}) {
+    EXPECT_SAYS(r.err, said);
+  }
+  for (const char* file : {"model/config.json", "model/generation_config.json", "model/model.safetensors",
+                           "model/tokenizer.model", "run.json", "report.html", "metrics.jsonl"}) {
+    EXPECT_TRUE(fs::exists(place / "run" / file)) << file;
+  }
+  for (const auto& [prompt, answer] : {std::pair("the cat ", "sees fish."), {"a dog ", "likes corn."}}) {
+    const RunResult g = run_program("generate", {"--model", path("run"), "--temperature", "0", prompt});
+    EXPECT_SAYS(g.out, answer);
+  }
+  const json run = json::parse(read_text(place / "run" / "run.json"));
+  EXPECT_EQ(run["command"], "finetune");
+  EXPECT_EQ(run["config"]["training"]["sequence_length"], 64);  // the model's context
+}
+
+TEST_F(FinetuneCommand, OneMethodMustBeNamed) {
+  const RunResult none = finetune("run", {});
+  EXPECT_EQ(none.code, 2);
+  for (const char* method : {"--full", "--freeze", "--train-last", "--lora"}) EXPECT_SAYS(none.err, method);
+  const RunResult two = finetune("run", {"--full", "--lora"});
+  EXPECT_EQ(two.code, 2);
+  EXPECT_SAYS(two.err, "found --full and --lora");
+  EXPECT_EQ(finetune("run", {"--lora", "--ia3"}).code, 2);
+  EXPECT_FALSE(fs::exists(place / "run"));
+  EXPECT_EQ(finetune("last", {"--train-last", "1", "--set", "training.max_steps=1"}).code, 0);
+  EXPECT_EQ(finetune("all", {"--freeze", "."}).code, 2);
+}
+
+TEST_F(FinetuneCommand, AResumedRunHasTheBitsOfAnUnbrokenOne) {
+  const Arguments settings = {"--train-last", "1", "--set", "training.save_steps=3", "--threads"};
+  const auto with = [&](Arguments more) {
+    Arguments all = settings;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  ASSERT_EQ(finetune("whole", with({"2"})).code, 0);
+  ASSERT_EQ(finetune("broken", with({"2"})).code, 0);
+  fs::remove_all(place / "broken" / "checkpoints" / "step-18");
+  fs::remove_all(place / "broken" / "model");
+  const RunResult again = finetune("broken", with({"1"}));
+  EXPECT_EQ(again.code, 2);
+  EXPECT_SAYS(again.err, "--resume");
+  const RunResult r = finetune("broken", with({"1", "--resume"}));
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_SAYS(r.err, "at step 15");
+  EXPECT_EQ(weights("broken"), weights("whole"));
+  EXPECT_EQ(metrics("broken"), metrics("whole"));
+  const RunResult other = finetune("broken", with({"1", "--resume", "--set", "training.loss_on=all"}));
+  EXPECT_EQ(other.code, 2);
+  EXPECT_SAYS(other.err, "training.loss_on");
+}
+
+TEST_F(FinetuneCommand, APreviewShowsExamplesAndTrainsNothing) {
+  const RunResult r =
+      run_program("finetune", {"--model", path("base"), "--data", path("rows.jsonl"), "--preview", "2"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_SAYS(r.out, "the cat");
+  EXPECT_SAYS(r.out, "likes corn.");
+  EXPECT_EQ(r.out.find("eats grass."), std::string::npos) << "a third example";
+}
+
+TEST_F(FinetuneCommand, ADryRunTrainsNothing) {
+  const RunResult r = finetune("run", {"--full", "--dry-run"});
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_SAYS(r.err, "memory: weights ");
+  EXPECT_SAYS(r.err, "time: about");
+  for (const char* file : {"metrics.jsonl", "model", "run.json"})
+    EXPECT_FALSE(fs::exists(place / "run" / file)) << file;
+}
+
+TEST_F(FinetuneCommand, TheLinterRefusesWhatIsNotAllowed) {
+  write_text(place / "rows.jsonl", answers(12) + answers(2));
+  const RunResult refused = finetune("run");
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_SAYS(refused.err, "--allow duplicate");
+  EXPECT_EQ(finetune("run", {"--full", "--allow", "duplicate", "--set", "training.max_steps=1"}).code, 0);
+  const RunResult unknown = finetune("other", {"--full", "--allow", "everything"});
+  EXPECT_EQ(unknown.code, 2);
+}
+
+TEST_F(FinetuneCommand, AClassifierIsReadByClassify) {
+  std::string rows;
+  for (int i = 0; i < 40; ++i) {
+    const std::string animal = i % 2 ? "my hen " : "a dog ";
+    rows += json({{"text", std::string(static_cast<size_t>(i / 2), 'a') + animal},
+                  {"kind", i % 2 ? "bird" : "beast"}})
+                .dump() +
+            "\n";
+  }
+  write_text(place / "rows.jsonl", rows);
+  const RunResult r =
+      finetune("run", {"--full", "--set", "data.label_column=kind", "--set", "data.validation_fraction=0.3",
+                       "--set", "training.num_train_epochs=10"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  for (const char* said :
+       {"a fresh classification head", "accuracy", "macro F1", "true \\ predicted", "precision"})
+    EXPECT_SAYS(r.err, said);
+  EXPECT_EQ(metrics("run").back()["val_accuracy"], 1.0);
+  const RunResult c = run_program("llmtool", {"classify", "--model", path("run"), "aaa my hen "});
+  EXPECT_EQ(c.code, 0) << c.err;
+  EXPECT_SAYS(c.out, "bird");
+}
+
+TEST_F(FinetuneCommand, BertLearnsClassesWithAPoolerOfItsOwn) {
+  // Letters, for the golden models know few ids.
+  write_text(place / "rows.jsonl",
+             "{\"text\": \"a x\", \"label\": 1}\n{\"text\": \"b x y\", \"label\": 0}\n");
+  for (const char* model : {"bert", "bert_classifier", "bert_masked"}) {
+    const Arguments arguments = {
+        "--model",
+        test::source_file(std::string("tests/reference/goldens/") + model).string(),
+        "--data",
+        path("rows.jsonl"),
+        "--output",
+        path(model),
+        "--full",
+        "--set",
+        "tokenizer.path=" + test::source_file("tests/reference/goldens_tokenizers/bert").string(),
+        "--set",
+        "data.label_column=label",
+        "--set",
+        "data.labels=[\"no\", \"yes\"]",
+        "--set",
+        "training.max_steps=30",
+        "--set",
+        "training.learning_rate=0.01"};
+    const RunResult r = run_program("finetune", arguments);
+    ASSERT_EQ(r.code, 0) << r.err;
+    EXPECT_LT(metrics(model).back()["loss"], 0.1);
+    EXPECT_EQ(run_program("llmtool", {"classify", "--model", path(model), "a x"}).code, 0);
+  }
+}
+
+TEST_F(FinetuneCommand, ShippedConfigsAreRead) {
+  int configs = 0;
+  for (const auto& entry : fs::directory_iterator(test::source_file("configs/finetune"))) {
+    const RunResult r = run_program("finetune", {"--config", entry.path().string(), "--print-config"});
+    EXPECT_EQ(r.code, 0) << entry.path() << r.err;
+    ++configs;
+  }
+  EXPECT_GE(configs, 2);
+}
+
+}  // namespace
+}  // namespace llmtool

@@ -1,0 +1,297 @@
+// Fine-tuning a model of a few thousand parameters.
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
+#include "llmtool/model/model_source.h"
+#include "llmtool/model/transformer.h"
+#include "llmtool/train/finetune_data.h"
+#include "llmtool/train/trainer.h"
+#include "support.h"
+#include "train/example_batches.h"
+#include "train/trained_params.h"
+
+namespace llmtool {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+/// Rows {"prompt", "completion"} of unlike lengths.
+std::string sums(int rows) {
+  std::string text;
+  for (int i = 0; i < rows; ++i) {
+    const std::string sign(static_cast<size_t>(1 + i % 4), '+');
+    text +=
+        json({{"prompt", std::to_string(i) + sign}, {"completion", " = " + std::to_string(i * 7)}}).dump() +
+        "\n";
+  }
+  return text;
+}
+
+class Finetune : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    set_quiet(true);
+    std::string text;
+    for (int i = 0; i < 200; ++i)
+      text += std::to_string(i * 13) + "++ = " + std::to_string(i) + " good bad\n";
+    test::write_text(place / "text.txt", text);
+    test::write_text(place / "rows.jsonl", sums(11));
+    PretrainConfig base;
+    base.model = ModelConfig::of_family("llama");
+    base.model.hidden_size = 16;
+    base.model.intermediate_size = 32;
+    base.model.num_hidden_layers = 2;
+    base.model.max_position_embeddings = 64;
+    base.model.tie_word_embeddings = false;
+    base.tokenizer.training.model_type = "char";
+    base.tokenizer.training.vocab_size = 0;
+    base.data.train = {{(place / "text.txt").string(), 0}};
+    base.training.schedule.max_steps = 1;
+    base.training.sequence_length = 32;
+    RunOptions options;
+    options.output = place / "base";
+    pretrain(pool, base, options);
+    config.model = (place / "base").string();
+    config.data.train = {{(place / "rows.jsonl").string(), 0}};
+    config.training.batch_size = 2;
+    config.training.gradient_accumulation_steps = 2;
+    config.learning_rate = 1e-3;
+  }
+  void TearDown() override { set_quiet(false); }
+
+  RunOutcome run(const std::string& name, bool resume = false) {
+    FinetuneOptions options;
+    options.output = place / name;
+    options.resume = resume;
+    return finetune(pool, config, options);
+  }
+  std::string weights(const std::string& name) const {
+    return test::read_text(place / name / "model" / "model.safetensors");
+  }
+  /// Rows of metrics.jsonl with `key`.
+  std::vector<json> rows(const std::string& name, const char* key = "loss") const {
+    std::vector<json> found;
+    std::istringstream lines(test::read_text(place / name / "metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      json row = json::parse(line);
+      row.erase("seconds");
+      row.erase("tokens_per_second");
+      if (row.contains(key)) found.push_back(row);
+    }
+    return found;
+  }
+
+  test::TempFolder place;
+  ThreadPool pool{2};
+  FinetuneConfig config;
+};
+
+TEST_F(Finetune, AnEpochEndsWithASmallerStep) {
+  run("run");
+  const auto steps = rows("run");
+  ASSERT_EQ(steps.size(), 9u);  // three epochs of 11 examples, 4 a step
+  EXPECT_DOUBLE_EQ(steps[2]["epoch"].get<double>(), 1);
+  EXPECT_DOUBLE_EQ(steps[3]["epoch"].get<double>(), 4.0 / 3);
+  EXPECT_LT(steps[8]["loss"], steps[0]["loss"]);
+  const std::string page = test::read_text(place / "run" / "report.html");
+  EXPECT_NE(page.find("Lengths of the examples"), std::string::npos);
+  config.num_train_epochs = 0.5;
+  run("half");
+  EXPECT_EQ(rows("half").size(), 2u);
+  config.max_steps = 4;
+  run("four");
+  EXPECT_EQ(rows("four").size(), 4u);
+}
+
+TEST_F(Finetune, AResumedRunHasTheBitsOfAnUnbrokenOne) {
+  config.training.save_steps = 1;
+  config.training.save_total_limit = 20;
+  config.evaluation.steps = 2;
+  config.data.validation_fraction = 0.2;
+  for (const bool packing : {false, true}) {
+    config.data.packing = packing;
+    const std::string whole = packing ? "packed-whole" : "whole", broken = packing ? "packed" : "broken";
+    config.sequence_length = packing ? 24 : 64;
+    run(whole);
+    run(broken);
+    const int64_t last = rows(whole).back()["step"];
+    ASSERT_GT(last, 3);
+    // Behind the partial step of the first epoch, and within the second.
+    for (const int64_t kept : {last / 3, last / 2}) {
+      for (int64_t step = kept + 1; step <= last; ++step)
+        fs::remove_all(place / broken / "checkpoints" / ("step-" + std::to_string(step)));
+      fs::remove_all(place / broken / "model");
+      run(broken, true);
+      EXPECT_EQ(weights(broken), weights(whole));
+      EXPECT_EQ(rows(broken, "step"), rows(whole, "step"));
+    }
+  }
+}
+
+TEST_F(Finetune, HasTheSameBitsForAnyNumberOfThreads) {
+  run("two");
+  ThreadPool five(5);
+  FinetuneOptions options;
+  options.output = place / "five";
+  finetune(five, config, options);
+  EXPECT_EQ(weights("five"), weights("two"));
+}
+
+TEST_F(Finetune, AccumulatedEqualsOneLargeBatch) {
+  run("small");
+  config.training.batch_size = 4;
+  config.training.gradient_accumulation_steps = 1;
+  run("large");
+  const auto small = rows("small"), large = rows("large");
+  ASSERT_EQ(small.size(), large.size());
+  // The same examples and sums in another order: a few steps of float rounding. Were each micro batch divided
+  // by its own tokens, the unlike lengths would tell in the second digit.
+  for (size_t i = 0; i < small.size(); ++i)
+    EXPECT_NEAR(small[i]["loss"].get<double>() / large[i]["loss"].get<double>(), 1, 1e-5) << i;
+}
+
+TEST_F(Finetune, PackingChangesNoLoss) {
+  config.max_steps = 1;
+  config.training.batch_size = 1;
+  config.training.gradient_accumulation_steps = 11;
+  run("single");
+  config.data.packing = true;
+  config.sequence_length = 40;
+  run("packed");
+  const json single = rows("single")[0], packed = rows("packed")[0];
+  EXPECT_LT(rows("packed").size(), 11u);
+  for (const char* key : {"loss", "grad_norm"})
+    EXPECT_NEAR(packed[key].get<double>() / single[key].get<double>(), 1, 1e-5) << key;
+}
+
+TEST_F(Finetune, WhatIsFrozenKeepsItsBits) {
+  config.freeze = R"(layers\.0\.|norm)";
+  run("run");
+  const auto before = ModelSource::open(place / "base"), after = ModelSource::open(place / "run");
+  Transformer model(before->config());
+  int frozen = 0, learnt = 0;
+  for (const Param& p : model.params().list()) {
+    const Tensor a = before->find(p).tensor, b = after->find(p).tensor;
+    const bool same = std::memcmp(a.data, b.data, a.bytes()) == 0;
+    const bool named =
+        p.name.find("layers.0.") != std::string::npos || p.name.find("norm") != std::string::npos;
+    EXPECT_EQ(same, named) << p.name;
+    ++(named ? frozen : learnt);
+  }
+  EXPECT_GT(frozen, 8);
+  EXPECT_GT(learnt, 5);
+}
+
+TEST_F(Finetune, TheLastBlocksLearnWithWhatStandsBehindThem) {
+  Transformer model = load_transformer(place / "base");
+  freeze_params(model, "", 1);
+  for (const Param& p : model.params().list()) {
+    const bool in_front =
+        p.name.find("embed_tokens") != std::string::npos || p.name.find("layers.0.") != std::string::npos;
+    EXPECT_EQ(p.trainable, !in_front) << p.name;
+  }
+  EXPECT_THROW(freeze_params(model, "", 3), UsageError);
+  EXPECT_THROW(freeze_params(model, "no such name", 0), UsageError);
+  EXPECT_THROW(freeze_params(model, "(", 0), UsageError);
+  EXPECT_THROW(freeze_params(model, "", 0), UsageError) << "an earlier call has left some";
+}
+
+TEST_F(Finetune, ParametersHaveRatesOfTheirOwn) {
+  config.training.schedule.type = "constant";
+  config.max_steps = 1;
+  config.learning_rates = {{"lm_head", 0}, {"head|embed", 4e-3}};
+  config.training.adam.eps = 1e-12;
+  run("run");
+  const auto before = ModelSource::open(place / "base"), after = ModelSource::open(place / "run");
+  Transformer a = load_transformer(place / "base"), b = load_transformer(place / "run");
+  // The first step of Adam moves each value by the rate, whatever its gradient.
+  const auto moved = [&](const char* name) {
+    const Tensor x = a.params().find(name)->value, y = b.params().find(name)->value;
+    float most = 0;
+    for (int64_t i = 0; i < x.size(); ++i) most = std::max(most, std::abs(x.f32()[i] - y.f32()[i]));
+    return most;
+  };
+  EXPECT_EQ(moved("lm_head.weight"), 0);
+  EXPECT_NEAR(moved("model.embed_tokens.weight"), 4e-3, 1e-5);
+  EXPECT_NEAR(moved("model.layers.0.mlp.down_proj.weight"), 1e-3, 1e-5);
+}
+
+TEST_F(Finetune, ClassesAreLearnt) {
+  std::string text;
+  for (int i = 0; i < 60; ++i) {
+    const bool good = i % 3 != 0;
+    text += json({{"text", std::to_string(i) + (good ? " good" : " bad")}, {"verdict", good ? "yes" : "no"}})
+                .dump() +
+            "\n";
+  }
+  test::write_text(place / "classes.jsonl", text);
+  config.data.train = {{(place / "classes.jsonl").string(), 0}};
+  config.data.label_column = "verdict";
+  config.data.validation_fraction = 0.3;
+  config.num_train_epochs = 12;
+  config.learning_rate = 1e-2;
+  run("run");
+  const json last = rows("run", "val_loss").back();
+  EXPECT_EQ(last["val_accuracy"], 1.0);
+  EXPECT_EQ(last["val_f1"], 1.0);
+  EXPECT_EQ(last["val_confusion"][0][1], 0);
+  const ModelConfig saved = ModelSource::open(place / "run")->config();
+  EXPECT_EQ(saved.head, HeadKind::classification);
+  EXPECT_EQ(saved.labels, (std::vector<std::string>{"no", "yes"}));
+  EXPECT_NE(test::read_text(place / "run" / "report.html").find("Confusion matrix"), std::string::npos);
+  // Its own head is the start of the next run.
+  config.model = (place / "run").string();
+  config.max_steps = 1;
+  run("more");
+  EXPECT_EQ(rows("more", "val_loss").front()["val_accuracy"], 1.0);
+}
+
+TEST_F(Finetune, WhatCannotBeIsRefused) {
+  config.training.schedule.warmup_steps = 100;
+  EXPECT_THROW(run("run"), UsageError);
+  config.training.schedule.warmup_steps = 0;
+  config.sequence_length = 65;  // the context is 64
+  EXPECT_THROW(run("run"), UsageError);
+  config.sequence_length = 8;  // cuts completions off
+  EXPECT_THROW(run("run"), Error);
+  config.sequence_length.reset();
+  config.model = (place / "none").string();
+  EXPECT_THROW(run("run"), UsageError);
+}
+
+TEST_F(Finetune, EveryExampleComesOnceAnEpoch) {
+  FinetuneConfig settled = config;
+  const auto base = ModelSource::open(config.model);
+  settled.settle(base->config().context());
+  const FinetuneData data = load_finetune_data(pool, settled, *base);
+  for (const int64_t pack_length : {0, 30}) {
+    const ExampleBatches batches(data.examples.train, config.data.train, {2, 2, pack_length, true, 7});
+    std::vector<std::vector<int64_t>> epochs;
+    for (int64_t epoch = 0; epoch < 2; ++epoch) {
+      std::vector<int64_t> seen;
+      for (int64_t s = 0; s < batches.steps_per_epoch(); ++s) {
+        const int64_t step = epoch * batches.steps_per_epoch() + s;
+        EXPECT_LE(batches.micro_batches(step), 2);
+        for (int64_t micro = 0; micro < batches.micro_batches(step); ++micro) {
+          const auto examples = batches.examples(step, micro);
+          if (pack_length == 0) EXPECT_LE(examples.size(), 2u);
+          seen.insert(seen.end(), examples.begin(), examples.end());
+        }
+      }
+      EXPECT_EQ(seen.size(), 11u);
+      EXPECT_EQ(std::set<int64_t>(seen.begin(), seen.end()).size(), 11u);
+      epochs.push_back(seen);
+    }
+    EXPECT_NE(epochs[0], epochs[1]);
+  }
+}
+
+}  // namespace
+}  // namespace llmtool
