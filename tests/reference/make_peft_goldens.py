@@ -143,8 +143,10 @@ def random_values(model):
         noise = torch.randn_like(p)
         if "lora_B" in name or "lora_embedding_A" in name:
             p.data = 0.1 * noise  # with more, all-linear models are so rough that rounding grows through the 30 steps
-        elif "lora_E" in name or "adaption_gate" in name:
+        elif "lora_E" in name:
             p.data = 0.3 * noise
+        elif "adaption_gate" in name:
+            p.data = 1 + 0.3 * noise
         elif "lora_magnitude" in name or "ia3_l" in name:
             p.data *= 1 + 0.2 * noise
         elif "lora_A" in name or "lora_embedding_B" in name:
