@@ -241,4 +241,5 @@ def main():
         write_golden(name, args.out / name, args.seed)
 
 
-main()
+if __name__ == "__main__":
+    main()
