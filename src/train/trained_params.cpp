@@ -4,7 +4,7 @@
 
 #include "llmtool/core/error.h"
 #include "model/architecture.h"
-#include "text/regex.h"
+#include "llmtool/text/regex.h"
 
 namespace llmtool {
 

@@ -322,10 +322,11 @@ def write_golden(family, method, seed, out):
         about["modules"] = sorted(json.loads((folder / "trained/adapter_config.json").read_text())["rank_pattern"])
         about["first_step"] = 1  # the number given to update_and_allocate after the first step
         about["ranks"] = golden["kept"][-1].sum(-1).tolist()
+    about |= {name: golden.pop(name).tolist() for name in ("losses", "losses_total")}
     (folder / "golden.json").write_text(json.dumps(about, indent=2) + "\n")
     save_file({k: v.detach().contiguous() for k, v in golden.items()}, folder / "golden.safetensors")
     largest = max(path.stat().st_size for path in folder.rglob("*"))
-    print(f"{family}_{method}: loss {golden['losses'][0]:.3f} to {golden['losses'][-1]:.3f}, in double within "
+    print(f"{family}_{method}: loss {about['losses'][0]:.3f} to {about['losses'][-1]:.3f}, in double within "
           f"{difference:.1e}, largest file {largest / 1000:.0f} KB", flush=True)
 
 

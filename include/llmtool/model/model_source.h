@@ -41,7 +41,7 @@ class ModelSource {
 
   /// The values of p, in its own order, as f32; the pages read no longer count as resident. Throws Error
   /// naming file, tensor, what was expected and what was found.
-  void read(const Param& p, float* values) const;
+  virtual void read(const Param& p, float* values) const;
 
  protected:
   ModelSource(std::filesystem::path path, ModelConfig config)

@@ -70,6 +70,8 @@ class Adapter {
   /// The parameter's values as they are with the adapter in them, `weight` times. Throws UsageError where the
   /// adapter is none that a weight can hold.
   void fold(const Param& p, float* values, double weight) const;
+  /// The name of one of the model's own parameters in adapter_model.safetensors.
+  std::string file_name(const Param& p) const;
   bool foldable() const { return config_.is_lora() || config_.peft_type == "IA3"; }
   /// The low-rank change of a parameter; nullptr where there is none.
   const LowRank* change_of(const std::string& parameter) const;
@@ -86,8 +88,6 @@ class Adapter {
   void initialize_pissa(uint64_t seed);
   void measure_magnitudes();
   void set_scale(double scale);
-  /// The name of one of the model's own parameters in files.
-  std::string file_name(const Param& p) const;
   void write_config(const std::filesystem::path& folder, const std::string& base) const;
   std::vector<Param*> trained_base() const;
 
