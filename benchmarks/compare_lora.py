@@ -48,7 +48,7 @@ def compare(title, commands, ours, options, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ours", default=HERE.parent / "build/benchmark/bin/bench_finetune", help='"" for the peers alone')
+    parser.add_argument("--ours", default=HERE.parent / "build/benchmark/bin/bench_finetune", help='"" for none')
     parser.add_argument("--peer", action="append", default=[], metavar="NAME:INTERPRETER")
     parser.add_argument("--alpaca", help="JSON, a list of instruction, input, output")
     parser.add_argument("--tokenizer", help="a SentencePiece model of 32,000 tokens")
@@ -73,8 +73,9 @@ def main():
     if args.alpaca:
         with tempfile.TemporaryDirectory() as folder:
             rows = folder + "/rows.jsonl"
-            subprocess.run([peers[0][1], str(HERE / "peer/alpaca_rows.py"), args.alpaca, args.tokenizer, rows], check=True)
-            compare(f"{40 * args.steps} rows of {pathlib.Path(args.alpaca).name}, {args.threads} threads", commands, ours,
+            subprocess.run([peers[0][1], str(HERE / "peer/alpaca_rows.py"), args.alpaca, args.tokenizer, rows],
+                           check=True)
+            compare(f"rows of {pathlib.Path(args.alpaca).name}, {args.threads} threads", commands, ours,
                     common + ["--rows", rows, "--steps", str(10 * args.steps)], args.rounds)
 
 

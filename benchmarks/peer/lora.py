@@ -137,7 +137,8 @@ def row_batches():
         labels = torch.full_like(ids, IGNORED)
         for i, row in enumerate(batch):
             ids[i, :len(row["ids"])] = torch.tensor(row["ids"])
-            labels[i, :len(row["ids"])] = torch.tensor([t if on else IGNORED for t, on in zip(row["ids"], row["trained"])])
+            targets = [t if on else IGNORED for t, on in zip(row["ids"], row["trained"])]
+            labels[i, :len(targets)] = torch.tensor(targets)
         batches.append((ids, labels, sum(len(row["ids"]) for row in batch)))
     return batches
 
@@ -145,7 +146,8 @@ def row_batches():
 model = PlainModel() if args.plain else PeftModel()
 trained = [p for p in model.parameters() if p.requires_grad]
 modern = int(torch.__version__.split(".")[0]) >= 2
-optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, **({"fused": True} if modern else {}))
+optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1,
+                              **({"fused": True} if modern else {}))
 forward = torch.compile(model, dynamic=bool(args.rows)) if args.compile else model
 times, tokens = [], []
 for step, (ids, labels, count) in enumerate(row_batches() if args.rows else random_batches()):

@@ -5,9 +5,9 @@
   check_peft.py tokens BASE DATA [--max-length N] [--assistant-only]
 
 Needs torch, transformers, peft, trl and safetensors.
-logits: PEFT loads ADAPTER onto BASE; FILE (safetensors) has "ids" (T) or (B, T), or rows one behind the other with their
-  "lengths", and our "logits", (T, V) or (B, T, V). Says the largest difference relative to the largest logit; fails above
-  the tolerance, and where a tensor of the adapter is unknown to PEFT, which would ignore it, or missing.
+logits: PEFT loads ADAPTER onto BASE; FILE (safetensors) has "ids" (T) or (B, T), or rows one behind the other with
+  their "lengths", and our "logits", (T, V) or (B, T, V). Says the largest difference relative to the largest logit;
+  fails above the tolerance, and where a tensor of the adapter is unknown to PEFT, which would ignore it, or missing.
 train: one JSON line a step: the loss (the mean over the batch's trained tokens) and the total with AdaLoRA's
   regularisation. Rows in their order, from the start again at the end; without an adapter, full fine-tuning.
 tokens: one JSON line a row, "ids" and "trained" (1 for targets), as TRL prepares {"prompt", "completion"}, {"text"} and
@@ -65,7 +65,7 @@ def check_logits(args):
     model = load_adapter(args.base, args.adapter)
     given = load_file(args.file)
     ids, ours = given["ids"].long(), given["logits"].double()
-    rows = list(ids.split(given["lengths"].tolist())) if "lengths" in given else list(ids[None] if ids.dim() == 1 else ids)
+    rows = ids.split(given["lengths"].tolist()) if "lengths" in given else list(ids[None] if ids.dim() == 1 else ids)
     theirs = []
     with torch.no_grad():
         for row in rows:
@@ -118,7 +118,7 @@ def train(args):
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, betas=(args.beta1, args.beta2), eps=args.epsilon,
                                   weight_decay=args.weight_decay)
-    schedule = hf.get_scheduler(args.schedule, optimizer, num_warmup_steps=args.warmup_steps, num_training_steps=args.steps)
+    schedule = hf.get_scheduler(args.schedule, optimizer, args.warmup_steps, args.steps)
     print(f"{len(rows)} rows, {sum(p.numel() for p in parameters)} trained parameters", file=sys.stderr)
     for step in range(args.steps):
         batch = collate([rows[i % len(rows)] for i in range(step * args.batch_size, (step + 1) * args.batch_size)])
@@ -152,13 +152,14 @@ def main():
         command.add_argument("base", type=pathlib.Path)
         command.add_argument("data", type=pathlib.Path, help="JSON lines")
         command.add_argument("--max-length", type=int, default=1024)
-        command.add_argument("--assistant-only", action="store_true", help="train on the assistant's turns of messages alone")
+        command.add_argument("--assistant-only", action="store_true", help="of messages train the assistant's turns")
         if name == "train":
             command.add_argument("--init-adapter", type=pathlib.Path)
             command.add_argument("--output", type=pathlib.Path, help="a folder for what was trained")
             for option, kind, default in (("steps", int, 30), ("batch-size", int, 4), ("learning-rate", float, 1e-3),
                                           ("beta1", float, 0.9), ("beta2", float, 0.999), ("epsilon", float, 1e-8),
-                                          ("weight-decay", float, 0.0), ("warmup-steps", int, 0), ("max-grad-norm", float, 1.0)):
+                                          ("weight-decay", float, 0.0), ("warmup-steps", int, 0),
+                                          ("max-grad-norm", float, 1.0)):
                 command.add_argument("--" + option, type=kind, default=default)
             command.add_argument("--schedule", choices=["constant", "constant_with_warmup", "linear", "cosine"],
                                  default="constant")

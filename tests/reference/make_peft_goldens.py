@@ -1,4 +1,4 @@
-"""Makes tests/reference/goldens_peft: adapters of the PEFT library on tiny random models, and what it computes with them.
+"""Makes tests/reference/goldens_peft: PEFT's adapters on tiny random models, and what that library computes with them.
 
   make_peft_goldens.py [--family llama_gqa] [--method dora] [--seed 7] [--out tests/reference/goldens_peft]
 
@@ -35,7 +35,8 @@ from make_goldens import GQA, MODELS, make, randomise
 from safetensors.torch import load_file, save_file
 
 STEPS, VOCABULARY, CLASSES = 30, 61, 3
-OPTIMIZER = dict(name="AdamW", learning_rate=0.01, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=0.0, schedule="constant")
+OPTIMIZER = dict(name="AdamW", learning_rate=0.01, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=0.0,
+                 schedule="constant")
 GOLDENS = pathlib.Path("tests/reference/goldens")
 
 # PEFT's adaption prompt wants heads * head_dim to be the width.
@@ -53,10 +54,19 @@ FAMILIES = {
     "gemma2": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.down_proj", {}),
     "qwen3": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.down_proj", {}),
     "mixtral": (["q_proj", "v_proj"], "q_proj", "layers.1.self_attn.o_proj", {}),
+    "mistral": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.down_proj", {}),
+    "qwen2": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.down_proj", {}),
+    "gemma3": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.down_proj", {}),
+    "olmo2": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.down_proj", {}),
+    "stablelm": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.down_proj", {}),
+    "bloom": (["query_key_value"], "query_key_value", "h.1.mlp.dense_4h_to_h", {}),
+    "gpt_neox": (["query_key_value"], "query_key_value", "layers.1.mlp.dense_4h_to_h", {}),
+    "qwen2_moe": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.shared_expert.down_proj", {}),
+    "qwen3_moe": (["q_proj", "v_proj"], "q_proj", "layers.1.self_attn.o_proj", {}),
     "bert_classifier": (["query", "value"], "query", "layer.1.output.dense", {}),
     "llama_classifier": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.down_proj", {}),
 }
-DECODERS = [name for name in FAMILIES if not name.endswith("_classifier") and name not in ("mistral_square", "mixtral")]
+DECODERS = ["llama_gqa", "gpt2", "falcon_40b", "falcon_7b", "phi3", "gemma2", "qwen3"]
 ALPHA = dict(r=4, lora_alpha=6)
 
 
@@ -71,15 +81,16 @@ def lora_all(family):
 
 
 def adalora(family):
-    return peft.AdaLoraConfig(target_modules=list(FAMILIES[family][0]), init_r=4, target_r=2, tinit=5, tfinal=8, deltaT=2,
-                              total_step=STEPS, lora_alpha=6, orth_reg_weight=0.1)
+    return peft.AdaLoraConfig(target_modules=list(FAMILIES[family][0]), init_r=4, target_r=2, tinit=5, tfinal=8,
+                              deltaT=2, total_step=STEPS, lora_alpha=6, orth_reg_weight=0.1)
 
 
 # method: what makes its configuration, and the families it is made for unless asked
 METHODS = {
     "full": (lambda family: None, ["llama_gqa", "gpt2", "llama_classifier"]),
-    "lora": (lora, DECODERS + ["mixtral", "bert_classifier", "llama_classifier"]),
-    "lora_all": (lora_all, ["llama_gqa", "gpt2", "phi3", "falcon_7b", "bert_classifier"]),
+    "lora": (lora, DECODERS + ["mixtral", "qwen3_moe", "bert_classifier", "llama_classifier"]),
+    "lora_all": (lora_all, ["llama_gqa", "gpt2", "phi3", "falcon_7b", "mistral", "qwen2", "gemma3", "olmo2", "stablelm",
+                            "bloom", "gpt_neox", "qwen2_moe", "bert_classifier"]),
     "lora_bias_all": (lambda family: lora(family, bias="all"), ["gpt2"]),
     "lora_layers": (lambda family: lora(family, layers_to_transform=[1], layers_pattern="layers"), ["llama_gqa"]),
     "lora_embedding": (lambda family: lora(family, target_modules=["embed_tokens", "q_proj", "lm_head"]),
@@ -188,7 +199,8 @@ def regularisation(model, config):
     """AdaLoRA's: the mean Frobenius norm of what keeps the rows of A and the columns of B from being orthonormal."""
     if getattr(config, "peft_type", None) != "ADALORA":
         return torch.zeros(())
-    factors = [p if "lora_A" in name else p.T for name, p in model.named_parameters() if "lora_A" in name or "lora_B" in name]
+    factors = [p if "lora_A" in name else p.T for name, p in model.named_parameters()
+               if "lora_A" in name or "lora_B" in name]
     norms = [torch.linalg.norm(f @ f.T - torch.eye(len(f), dtype=f.dtype)) for f in factors]
     return config.orth_reg_weight * torch.stack(norms).mean()
 
@@ -196,7 +208,8 @@ def regularisation(model, config):
 def check_regularisation(model, config, row):
     """Ours is PEFT's, which adds it to the loss it is asked for; and the loss itself is the one models compute."""
     ids = torch.tensor([row["ids"]])
-    labels = torch.tensor([row["label"]]) if "label" in row else torch.where(torch.tensor([row["trained"]]) > 0, ids, -100)
+    labels = (torch.tensor([row["label"]]) if "label" in row else
+              torch.where(torch.tensor([row["trained"]]) > 0, ids, -100))
     loss, count = row_loss(model, row)
     with torch.no_grad():
         theirs = model(input_ids=ids, labels=labels).loss
@@ -312,7 +325,7 @@ def write_golden(family, method, seed, out):
     double, double_config = initial_model(base, family, method, seed)
     again = train(in_double(double), double_config, rows)
     difference = float(((golden["losses"] - again["losses"]) / again["losses"]).abs().max())
-    assert difference < 1e-5, f"{folder}: rounding alone moves the losses by {difference:.1e}: not a golden to hold others to"
+    assert difference < 1e-5, f"{folder}: rounding alone moves the losses by {difference:.1e}: too rough for a golden"
     about = dict(family=family, method=method, base=os.path.relpath(base, folder), examples="../" + examples_file,
                  steps=STEPS, batch_size=2, optimizer=OPTIMIZER, trained_parameters=sum(
                      p.numel() for p in file_names(model).values()), float64_difference=float(f"{difference:.1e}"),
