@@ -228,6 +228,7 @@ void Transformer::Impl::embed_tokens(Exec& exec, const Sequences& s, const Batch
     std::replace_if(
         ids.begin(), ids.end(), [](int32_t id) { return id < 0; }, 0);
   embed(exec, embedding->value, ids.data(), raw);
+  for (const EmbeddingChange& change : embedding_changes) add_embedding_change(exec, change, ids, raw);
   if (embedding_scale != 1) scale(exec, raw, embedding_scale);
   if (virtual_tokens.count > 0) embed_virtual(exec, batch.ids, raw);
   if (noise > 0) add_noise(exec, s, noise, raw);
@@ -249,8 +250,10 @@ void Transformer::Impl::embed_tokens_backward(Exec& exec, const Sequences& s, co
     throw Error("[model] an embedding does not train beside virtual tokens");
   if (positions) embed_backward(exec, d, s.positions, positions->grad);
   if (token_types) embed_backward(exec, d, types_of(batch).data(), token_types->grad);
-  if (!embedding->grad) return;
+  if (!embedding->grad && embedding_changes.empty()) return;
   if (embedding_scale != 1) scale(exec, d, embedding_scale);
+  for (const EmbeddingChange& change : embedding_changes)
+    embedding_change_backward(exec, change, batch.ids, d);
   embed_backward(exec, d, batch.ids.data(), embedding->grad);
 }
 

@@ -47,6 +47,10 @@ struct Transformer::Impl {
   void embed_tokens(Exec& exec, const Sequences& s, const Batch& batch, Tensor raw, Tensor x,
                     double noise = 0) const;
   void embed_virtual(Exec& exec, std::span<const int32_t> ids, Tensor x) const;
+  void add_embedding_change(Exec& exec, const EmbeddingChange& change, std::span<const int32_t> ids,
+                            Tensor x) const;
+  void embedding_change_backward(Exec& exec, const EmbeddingChange& change, std::span<const int32_t> ids,
+                                 Tensor d);
   void embed_tokens_backward(Exec& exec, const Sequences& s, const Batch& batch, Tensor d);
   void run_layers(Exec& exec, std::span<const int32_t> ids, int64_t B, int64_t T,
                   std::span<KvCache* const> caches, std::span<const int64_t> lengths, Tensor last) const;
@@ -117,6 +121,7 @@ struct Transformer::Impl {
   Transform pooler;     // in front of a classification head
   std::vector<Block> blocks;
   VirtualTokens virtual_tokens;
+  std::vector<EmbeddingChange> embedding_changes;
   Norm embedding_norm, final_norm;
   float embedding_scale = 1;
   std::vector<Param*> residual_projections;

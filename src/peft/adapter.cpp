@@ -41,6 +41,14 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, bool strict)
     modules_.push_back(name);
     config_.peft_type == "IA3" ? attach_scale(site, targets) : attach_low_rank(site, targets);
   }
+  const std::string& embedding = model.embedding().name;
+  const std::string module = embedding.substr(0, embedding.rfind('.'));
+  if (config_.peft_type == "LORA" && targets.names(module)) {
+    std::erase_if(unmatched,
+                  [&](const std::string& end) { return module == end || module.ends_with("." + end); });
+    modules_.push_back(module);
+    attach_embedding(targets);
+  }
   if (config_.is_lora() || config_.peft_type == "IA3") {
     std::string known;
     for (const LinearSite& site : model.linear_sites()) {
@@ -114,6 +122,19 @@ void Adapter::attach_low_rank(const LinearSite& site, Targets& targets) {
   changes_.emplace_back(part.weight->name, Changed{site, part.changes.size()});
   part.changes.push_back(l);
   if (config_.init_lora_weights.starts_with("pissa")) attach_pissa(site, l);
+}
+
+void Adapter::attach_embedding(Targets& targets) {
+  if (config_.use_dora) throw UsageError("adapter.use_dora: the embedding has no magnitudes here");
+  const Param& table = model_.embedding();
+  const std::string module = table.name.substr(0, table.name.rfind('.'));
+  const int64_t R = targets.rank(module), V = table.value.shape[0], C = table.value.shape[1];
+  const std::string prefix = "base_model.model." + module + ".lora_embedding_";
+  EmbeddingChange change{store_.add(prefix + "A", {R, V}, true), store_.add(prefix + "B", {C, R}, true), 0};
+  const auto rank = static_cast<double>(R);
+  change.scale = static_cast<float>(targets.alpha(module) / (config_.use_rslora ? std::sqrt(rank) : rank));
+  embedding_change_ = model_.embedding_changes().size();
+  model_.embedding_changes().push_back(change);
 }
 
 /// What A and B were at first is taken away again: the weight itself stays as it is.

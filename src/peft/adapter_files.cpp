@@ -71,6 +71,15 @@ std::string Adapter::file_name(const Param& p) const {
   return adapted ? cat(prefix, name.substr(0, dot), ".base_layer.bias") : prefix + name;
 }
 
+std::string Adapter::head_name() const {
+  return "base_model.model." + peft_name(model_.config(), model_.head_name());
+}
+
+bool Adapter::doubles(const Param& p) const {
+  return config_.ensure_weight_tying && model_.config().tie_word_embeddings && &p == &model_.embedding() &&
+         saved_.contains(p.name) && model_.config().head == HeadKind::language_model;
+}
+
 void Adapter::write_config(const fs::path& folder, const std::string& base) const {
   AdapterConfig c = config_;
   c.inference_mode = true;
@@ -193,8 +202,10 @@ void Adapter::save(const fs::path& folder, const std::string& base) const {
   for (const Param& p : store_.list()) {
     if (!done.contains(&p)) tensors.push_back({p.name, p.value, DType::f32, false, p.file_rows});
   }
-  for (const Param* p : trained_base())
+  for (const Param* p : trained_base()) {
     tensors.push_back({file_name(*p), p->value, DType::f32, p->transpose, p->file_rows});
+    if (doubles(*p)) tensors.push_back({head_name(), p->value, DType::f32});
+  }
   std::sort(tensors.begin(), tensors.end(),
             [](const NamedTensor& x, const NamedTensor& y) { return x.name < y.name; });
   write_safetensors(folder / "adapter_model.safetensors", tensors, {{"format", "pt"}});
@@ -304,8 +315,11 @@ void Adapter::read(const fs::path& folder) {
   }
   for (const Param* p : trained_base())
     read_values(find(file_name(*p)), *p, cat(file.string(), ": ", file_name(*p)));
+  if (doubles(model_.embedding())) used.insert(head_name());
   for (const auto& [name, tensor] : stored.tensors()) {
-    if (!used.contains(name))
+    // PEFT writes whole what an embedding's change is beside.
+    const bool beside = name.ends_with(".base_layer.weight") && config_.peft_type == "LORA";
+    if (!used.contains(name) && !beside)
       throw Error(
           cat(file.string(), ": ", name, ": an adapter with this adapter_config.json has no such tensor"));
   }
@@ -316,6 +330,8 @@ void Adapter::read(const fs::path& folder) {
 
 void Adapter::set_scale(double scale) {
   if (scale == 1) return;
+  if (embedding_change_ != SIZE_MAX)
+    model_.embedding_changes()[embedding_change_].scale *= static_cast<float>(scale);
   if (!config_.is_lora())
     throw UsageError(cat("a scale is for low-rank adapters; ", config_.peft_type, " has none"));
   for (const auto& [name, c] : changes_) {

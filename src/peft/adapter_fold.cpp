@@ -41,6 +41,11 @@ void Adapter::fold(const Param& p, float* values, double weight) const {
     }
     to += w * delta;
   }
+  if (embedding_change_ != SIZE_MAX && p.name == model_.embedding().name) {
+    const EmbeddingChange& e = model_.embedding_changes()[embedding_change_];
+    Map(values, p.value.rows(), p.value.cols()) +=
+        w * e.scale * (matrix(e.b->value) * matrix(e.a->value)).transpose();
+  }
   const auto factor = [&](const Param& scales, int64_t i) { return 1 + w * (scales.value.f32()[i] - 1); };
   const std::string bias = ".bias";
   const std::string of_weight =

@@ -155,6 +155,11 @@ void Adapter::initialize(uint64_t seed, std::span<const int32_t> prompt_ids) {
       throw UsageError("adapter.prompt_tuning_init_text: expected a text with at least one token");
     model_.embedding_rows(ids, virtual_values->value);
   }
+  if (embedding_change_ != SIZE_MAX) {
+    const EmbeddingChange& change = model_.embedding_changes()[embedding_change_];
+    set_all(change.a->value, 0);
+    draw_normal(change.b->value, 1, Rng(seed).split(~uint64_t{0}));
+  }
   for (const auto& [name, c] : changes_) {  // |W| of rows: nothing is changed at first
     LowRank& l = change(c);
     if (l.magnitude) set_all(l.magnitude->value, 1);

@@ -23,6 +23,10 @@ class Targets {
 
   /// Whether the linear layer of that name (of the model's files) is changed; `is_output`: it is the head.
   bool contains(const std::string& module, bool is_output) const;
+  /// Whether the module, which is no linear layer, is named one by one.
+  bool names(const std::string& module) const {
+    return !all_linear_ && !is_saved(module) && targets_.matches(module);
+  }
   /// IA3: whether its input is scaled.
   bool is_feedforward(const std::string& module) const;
   /// Whether a module trains whole, or a parameter ("model.norm.weight") of one.

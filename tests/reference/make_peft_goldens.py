@@ -98,7 +98,6 @@ METHODS = {
     "lora_embedding_only": (lambda family: lora(family, target_modules=["embed_tokens"]), ["gemma2"]),
     "lora_modules_to_save": (lambda family: lora(family, modules_to_save=["embed_tokens", "lm_head"]), ["llama_gqa"]),
     "lora_tied": (lambda family: lora(family, modules_to_save=["embed_tokens"], ensure_weight_tying=True), ["gemma2"]),
-    "lora_experts": (lambda family: lora(family, target_modules=["w1", "w2", "w3", "v_proj"]), ["mixtral"]),
     "rslora": (lambda family: lora(family, use_rslora=True), ["llama_gqa", "gpt2"]),
     "dora": (lambda family: lora(family, use_dora=True), ["llama_gqa", "gpt2", "falcon_40b", "phi3"]),
     "pissa": (lambda family: lora(family, init_lora_weights="pissa"), ["llama_gqa", "gpt2"]),
@@ -108,7 +107,7 @@ METHODS = {
     "ia3": (lambda family: peft.IA3Config(**copy.deepcopy(FAMILIES[family][3])), DECODERS + ["bert_classifier"]),
     "prompt_tuning": (lambda family: peft.PromptTuningConfig(num_virtual_tokens=3), ["llama_gqa", "gpt2", "gemma2"]),
     "prefix_tuning": (lambda family: peft.PrefixTuningConfig(num_virtual_tokens=3),
-                      ["llama_gqa", "gpt2", "gemma2", "qwen3", "falcon_40b"]),
+                      ["llama_gqa", "gpt2", "gemma2", "qwen3"]),
 }
 
 

@@ -65,6 +65,12 @@ struct VirtualTokens {
   Param* embeddings = nullptr;  // (count, C): prompt tuning (Lester et al. 2021); else they are zero
 };
 
+/// A change of low rank of the embedding: row i gets scale * B A[:, i] (Hu et al. 2021).
+struct EmbeddingChange {
+  Param *a, *b;  // (R, V), (C, R)
+  float scale;
+};
+
 class Linear;
 class Block;
 
@@ -136,6 +142,10 @@ class Transformer {
   std::vector<LinearSite> linear_sites();
   Block& block(int64_t layer);
   VirtualTokens& virtual_tokens();
+  std::vector<EmbeddingChange>& embedding_changes();
+  const Param& embedding() const;
+  /// The name of a head's weight in files, its own where it is the embedding.
+  std::string head_name() const;
   /// rows (n, C) = what the model makes of these ids before positions and norms; repeated where n is more.
   void embedding_rows(std::span<const int32_t> ids, Tensor rows) const;
   /// The ids in front of every sequence.

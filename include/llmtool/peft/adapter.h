@@ -80,6 +80,7 @@ class Adapter {
   /// `strict`: each name of target_modules must be one of the model's.
   Adapter(Transformer& model, const AdapterConfig& config, bool strict);
   void attach_low_rank(const LinearSite& site, Targets& targets);
+  void attach_embedding(Targets& targets);
   void attach_scale(const LinearSite& site, const Targets& targets);
   void attach_prompts();
   void attach_virtual_tokens();
@@ -91,6 +92,10 @@ class Adapter {
   void write_config(const std::filesystem::path& folder, const std::string& base) const;
   std::vector<Param*> trained_base() const;
 
+  /// Files hold a tied head beside an embedding that trains with it.
+  bool doubles(const Param& p) const;
+  std::string head_name() const;
+
   struct Changed {  // a site's changes, by its parameter's name
     LinearSite site;
     size_t index;                                  // among the part's
@@ -101,6 +106,7 @@ class Adapter {
   Transformer& model_;
   AdapterConfig config_;
   ParamStore store_;
+  size_t embedding_change_ = SIZE_MAX;                          // among the model's
   std::vector<std::pair<std::string, Changed>> changes_;        // by the weight's name, in order
   std::map<std::string, Param*> input_scales_, output_scales_;  // IA3, by the weight's name
   std::set<std::string> saved_;                                 // the model's parameters that train with it

@@ -1,0 +1,27 @@
+#pragma once
+// A model's files as the base of fine-tuning: with another head, or with room for more tokens.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llmtool/model/model_source.h"
+
+namespace llmtool {
+
+struct BaseChanges {
+  bool untie = false;  // the head becomes a copy of the embedding
+  /// A classification head for these labels: that of the files where it is for them, else drawn by `seed`, as
+  /// is the pooler in front of BERT's.
+  std::optional<std::vector<std::string>> labels = {};
+  int64_t vocab_size = 0;  // 0: as it is; rows beyond the files' are the mean of theirs
+  uint64_t seed = 0;
+};
+
+/// The same model with these changes; itself where there are none. Throws UsageError on a smaller vocabulary.
+std::shared_ptr<const ModelSource> change_base(std::shared_ptr<const ModelSource> base,
+                                               const BaseChanges& changes);
+
+}  // namespace llmtool

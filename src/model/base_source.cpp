@@ -1,0 +1,105 @@
+#include "llmtool/model/base_source.h"
+
+#include <algorithm>
+
+#include "llmtool/core/error.h"
+#include "llmtool/core/rng.h"
+#include "llmtool/io/files.h"
+#include "model/architecture.h"
+
+namespace llmtool {
+
+namespace {
+class ChangedSource : public ModelSource {
+ public:
+  ChangedSource(std::shared_ptr<const ModelSource> base, const BaseChanges& changes)
+      : ModelSource(base->path(), base->config()), base_(std::move(base)), changes_(changes) {
+    ModelConfig& c = config_;
+    const WeightNames& names = architecture(c).names;
+    embedding_ = cat(names.prefix, names.embedding, ".weight");
+    head_ = cat(names.head, ".weight");
+    if (changes.untie) c.tie_word_embeddings = false;
+    if (changes.labels) {
+      fresh_head_ = c.head != HeadKind::classification || c.labels != *changes.labels;
+      fresh_pooler_ = *names.pooler && !c.pooler;
+      c.head = HeadKind::classification;
+      c.labels = *changes.labels;
+      c.problem_type = "single_label_classification";
+      c.pooler = c.pooler || fresh_pooler_;
+    }
+    if (changes.vocab_size > 0 && changes.vocab_size < c.vocab_size)
+      throw UsageError(
+          cat("expected a vocabulary of at least ", c.vocab_size, ", found ", changes.vocab_size));
+    if (changes.vocab_size > 0) c.vocab_size = changes.vocab_size;
+  }
+
+  const char* format() const override { return base_->format(); }
+  EmbeddingSettings embedding() const override { return base_->embedding(); }
+
+  StoredParam find(const Param& p) const override {
+    if (is_fresh(p) || grows(p)) return {p.name, {}};
+    return base_->find(named(p));
+  }
+
+  void check_all_used(const ParamStore& params) const override {
+    // A language model's head that a classifier does not have is no sign of another model.
+    if (!fresh_head_ && !fresh_pooler_) base_->check_all_used(params);
+  }
+
+  void read(const Param& p, float* values) const override {
+    if (is_fresh(p)) return draw(p, values);
+    if (!grows(p)) return base_->read(named(p), values);
+    Param files = named(p);
+    const int64_t rows = base_->config().vocab_size, cols = p.value.size() / p.value.shape[0];
+    files.value.shape.dims[0] = rows;
+    base_->read(files, values);
+    std::vector<double> mean(static_cast<size_t>(cols));
+    for (int64_t i = 0; i < rows * cols; ++i) mean[static_cast<size_t>(i % cols)] += values[i];
+    for (int64_t i = rows * cols; i < p.value.size(); ++i)
+      values[i] = static_cast<float>(mean[static_cast<size_t>(i % cols)] / static_cast<double>(rows));
+  }
+
+ private:
+  bool is_fresh(const Param& p) const {
+    const WeightNames& names = architecture(config_).names;
+    return (fresh_head_ && p.name.starts_with(cat(names.classifier, "."))) ||
+           (fresh_pooler_ && p.name.starts_with(cat(names.prefix, names.pooler, ".")));
+  }
+  bool grows(const Param& p) const {
+    const bool of_vocabulary =
+        p.name == embedding_ || p.name == head_ || p.name == architecture(config_).names.head_bias;
+    return of_vocabulary && config_.vocab_size > base_->config().vocab_size;
+  }
+  /// As the files have it.
+  Param named(const Param& p) const {
+    Param files = p;
+    if (base_->config().tie_word_embeddings && !config_.tie_word_embeddings && p.name == head_)
+      files.name = embedding_;
+    return files;
+  }
+  void draw(const Param& p, float* values) const {
+    const auto* name = reinterpret_cast<const std::byte*>(p.name.data());
+    Rng rng = Rng(changes_.seed).split(hash64({name, p.name.size()}));
+    for (int64_t i = 0; i < p.value.size(); ++i)
+      values[i] = p.value.shape.rank == 1 ? 0 : static_cast<float>(config_.initializer_range * rng.normal());
+  }
+
+  std::shared_ptr<const ModelSource> base_;
+  BaseChanges changes_;
+  std::string embedding_, head_;
+  bool fresh_head_ = false, fresh_pooler_ = false;
+};
+}  // namespace
+
+std::shared_ptr<const ModelSource> change_base(std::shared_ptr<const ModelSource> base,
+                                               const BaseChanges& changes) {
+  const ModelConfig& c = base->config();
+  const bool untie = changes.untie && c.tie_word_embeddings && c.head == HeadKind::language_model;
+  const bool grows = changes.vocab_size != 0 && changes.vocab_size != c.vocab_size;
+  if (!untie && !changes.labels && !grows) return base;
+  BaseChanges needed = changes;
+  needed.untie = untie;
+  return std::make_shared<ChangedSource>(std::move(base), needed);
+}
+
+}  // namespace llmtool
