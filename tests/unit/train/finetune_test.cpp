@@ -291,6 +291,16 @@ TEST_F(Finetune, EveryExampleComesOnceAnEpoch) {
       epochs.push_back(seen);
     }
     EXPECT_NE(epochs[0], epochs[1]);
+    int64_t most = 0;
+    for (int64_t micro = 0; micro < batches.micro_batches(0); ++micro) {
+      int64_t tokens = 0;
+      for (const int64_t i : batches.examples(0, micro))
+        tokens += static_cast<int64_t>(data.examples.train[i].ids.size());
+      most = std::max(most, tokens);
+    }
+    EXPECT_EQ(batches.most_tokens(1), most);
+    EXPECT_GE(batches.most_tokens(100), most);
+    EXPECT_GE(batches.most_tokens(int64_t{1} << 50), batches.most_tokens(100));
   }
 }
 
