@@ -37,16 +37,15 @@ bool CsvReader::next(std::vector<std::string>& cells) {
   size_t bytes = 0;
   bool begun = false;
   for (std::string line; lines_.next(line); line.clear()) {
-    if (place != Place::quoted && line.ends_with('\r')) line.pop_back();
-    if (!begun && line.empty()) continue;
+    if (!begun && (line.empty() || line == "\r")) continue;
     if (!begun) ++number_;
     begun = true;
     if (utf8_valid_length(line) != line.size()) throw Error(where() + ": a byte that is not UTF-8");
     if ((bytes += line.size()) > kLongestRecord)
       throw Error(cat(where(), ": longer than ", kLongestRecord, " bytes"));
     for (size_t i = 0; i < line.size(); ++i) {
-      // The "\r" of the record's last line break, where a quoted cell began on an earlier line.
-      if (place == Place::closed && line[i] == '\r' && i + 1 == line.size()) break;
+      const bool line_break = line[i] == '\r' && i + 1 == line.size();
+      if (line_break && place != Place::quoted) break;
       place = take(line[i], place, cells);
     }
     if (place != Place::quoted) return true;

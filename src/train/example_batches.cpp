@@ -9,15 +9,17 @@
 namespace llmtool {
 
 namespace {
+constexpr int64_t kMostUnits = int64_t{1} << 24;
 constexpr uint64_t kPackStream = 0x7061636b;  // of the seed
 }  // namespace
 
 ExampleBatches::ExampleBatches(const ExampleSet& set, const std::vector<DataSource>& sources,
                                const Options& options)
     : options_(options), order_(set, sources, options.shuffle, options.seed) {
+  for (int64_t i = 0; i < set.size(); ++i) lengths_.push_back(static_cast<int64_t>(set[i].ids.size()));
   std::vector<int64_t> dealt;  // lengths in the first epoch's order
   for (int64_t place = 0; place < order_.size(); ++place)
-    dealt.push_back(static_cast<int64_t>(set[order_.at(0, place)].ids.size()));
+    dealt.push_back(lengths_[static_cast<size_t>(order_.at(0, place))]);
   tokens_ = std::accumulate(dealt.begin(), dealt.end(), int64_t{0});
   units_ = order_.size();
   if (options.pack_length == 0) return;
@@ -44,6 +46,23 @@ std::vector<int64_t> ExampleBatches::examples(int64_t step, int64_t micro) const
   std::vector<int64_t> examples;
   for (int64_t place = first; place < end; ++place) add_unit(epoch, place, examples);
   return examples;
+}
+
+int64_t ExampleBatches::most_tokens(int64_t steps) const {
+  int64_t most = 0;
+  if (steps / steps_per_epoch() > kMostUnits / units_) {
+    most = options_.pack_length;
+    if (packs_.empty()) most = *std::max_element(lengths_.begin(), lengths_.end());
+    return options_.batch_size * most;
+  }
+  for (int64_t step = 0; step < steps; ++step) {
+    for (int64_t micro = 0, n = micro_batches(step); micro < n; ++micro) {
+      int64_t tokens = 0;
+      for (const int64_t i : examples(step, micro)) tokens += lengths_[static_cast<size_t>(i)];
+      most = std::max(most, tokens);
+    }
+  }
+  return most;
 }
 
 void ExampleBatches::add_unit(int64_t epoch, int64_t place, std::vector<int64_t>& examples) const {

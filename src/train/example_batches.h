@@ -28,6 +28,9 @@ class ExampleBatches {
   int64_t micro_batches(int64_t step) const;
   /// Numbers of the examples of a micro batch, in order.
   std::vector<int64_t> examples(int64_t step, int64_t micro) const;
+  /// Tokens of the largest micro batch among the first `steps`; a bound on them in a run too long to go
+  /// through.
+  int64_t most_tokens(int64_t steps) const;
   /// Tokens of an epoch.
   int64_t tokens() const { return tokens_; }
 
@@ -37,7 +40,8 @@ class ExampleBatches {
 
   Options options_;
   ExampleOrder order_;
-  std::vector<Pack> packs_;  // places of the first epoch
+  std::vector<Pack> packs_;       // places of the first epoch
+  std::vector<int64_t> lengths_;  // of the examples
   int64_t units_ = 0, tokens_ = 0;
 };
 

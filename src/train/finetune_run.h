@@ -38,6 +38,7 @@ class FinetuneRun : public TrainingRun {
   /// A whole Hugging Face folder.
   void write_model(const std::filesystem::path& folder, DType stored) const;
 
+  ExampleBatches::Options batch_options() const;
   void load_data();
   void open_model();
   void check_examples() const;

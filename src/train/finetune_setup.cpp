@@ -1,7 +1,6 @@
 // FinetuneRun: what it opens, says and leaves.
 
 #include <algorithm>
-#include <functional>
 #include <iomanip>
 
 #include "llmtool/core/error.h"
@@ -60,17 +59,21 @@ void FinetuneRun::check_examples() const {
     throw Error(cat("data.label_column: expected at least 2 labels, found ", labels));
 }
 
-void FinetuneRun::load_data() {
-  data_ = load_finetune_data(pool_, config_, *base_);
-  tokenizer_ = data_.tokenizer;
-  check_examples();
+ExampleBatches::Options FinetuneRun::batch_options() const {
   ExampleBatches::Options options;
   options.batch_size = training().batch_size;
   options.accumulation = training().gradient_accumulation_steps;
   options.pack_length = config_.data.packing ? training().sequence_length : 0;
   options.shuffle = config_.data.shuffle;
   options.seed = static_cast<uint64_t>(training().seed);
-  batches_.emplace(data_.examples.train, config_.data.train, options);
+  return options;
+}
+
+void FinetuneRun::load_data() {
+  data_ = load_finetune_data(pool_, config_, *base_);
+  tokenizer_ = data_.tokenizer;
+  check_examples();
+  batches_.emplace(data_.examples.train, config_.data.train, batch_options());
 }
 
 void FinetuneRun::open_model() {
@@ -105,30 +108,24 @@ void FinetuneRun::say_plan() const {
            pool_.size(), " threads"));
 }
 
-namespace {
-/// The lengths of the `n` longest examples, the longest first.
-std::vector<int64_t> longest(const ExampleSet& set, size_t n) {
-  std::vector<int64_t> lengths;
-  for (int64_t i = 0; i < set.size(); ++i) lengths.push_back(static_cast<int64_t>(set[i].ids.size()));
-  std::sort(lengths.begin(), lengths.end(), std::greater<>());
-  lengths.resize(std::min(n, lengths.size()));
-  return lengths;
-}
-}  // namespace
-
 std::vector<int64_t> FinetuneRun::largest_batch(int64_t batch_size) const {
-  const auto n = static_cast<size_t>(batch_size);
-  std::vector<int64_t> lengths = longest(data_.examples.train, n);
-  const bool weighted = config_.data.train.front().weight > 0;  // then an example may come twice in a batch
-  if (config_.data.packing) {
-    lengths.assign(n, std::min(training().sequence_length, batches_->tokens()));
-  } else if (weighted) {
-    lengths.assign(n, lengths.front());
+  ExampleBatches::Options options = batch_options();
+  options.batch_size = batch_size;
+  const ExampleBatches batches(data_.examples.train, config_.data.train, options);
+  int64_t tokens = batches.most_tokens(training().schedule.max_steps * training().batch_size / batch_size);
+  int64_t longest = 1, group = 0;  // of evaluation, whose batches come in the order of the rows
+  for (int64_t i = 0; i < data_.examples.train.size(); ++i)
+    longest = std::max(longest, static_cast<int64_t>(data_.examples.train[i].ids.size()));
+  for (int64_t i = 0; i < data_.examples.validation.size(); ++i) {
+    const auto length = static_cast<int64_t>(data_.examples.validation[i].ids.size());
+    longest = std::max(longest, length);
+    group = i % batch_size == 0 ? length : group + length;
+    tokens = std::max(tokens, group);
   }
-  const std::vector<int64_t> others = longest(data_.examples.validation, n);
-  lengths.resize(std::max(lengths.size(), others.size()));
-  for (size_t i = 0; i < others.size(); ++i) lengths[i] = std::max(lengths[i], others[i]);
-  lengths.push_back(1);  // sequences of several lengths take more than those of one
+  // Memory depends on the tokens, the longest sequence, the rows of a head, and whether lengths are unequal.
+  std::vector<int64_t> lengths;
+  for (int64_t rest = tokens; rest > 0; rest -= lengths.back()) lengths.push_back(std::min(rest, longest));
+  lengths.resize(std::max(lengths.size(), static_cast<size_t>(batch_size)) + 1, 1);
   return lengths;
 }
 

@@ -185,7 +185,7 @@ void TrainingRun::finish(RunOutcome& outcome) {
 
 RunOutcome TrainingRun::run() {
   prepare();
-  create_optimizer();
+  optimizer_ = std::make_unique<AdamW>(stores_, training().adam);
   plan_memory();
   say_plan();
   info(cat("memory: ", plan_.text()));

@@ -75,7 +75,6 @@ class TrainingRun {
   virtual void describe(RunReport&) const {}
 
   const TrainingConfig& training() const { return config().training; }
-  void create_optimizer();                                                   // over stores_
   void save_model(const std::filesystem::path& folder, DType stored) const;  // with the tokenizer
 
   ThreadPool& pool_;

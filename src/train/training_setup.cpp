@@ -32,8 +32,6 @@ bool harmless(const std::string& key) {
 }
 }  // namespace
 
-void TrainingRun::create_optimizer() { optimizer_ = std::make_unique<AdamW>(stores_, training().adam); }
-
 MemoryPlan TrainingRun::measure(const TrainingConfig& training, size_t* saved, size_t* scratch) {
   Arena saved_arena, scratch_arena;
   Exec exec{pool_, saved_arena, scratch_arena, Rng()};

@@ -158,7 +158,7 @@ TEST_F(FinetuneCommand, AClassifierIsReadByClassify) {
 TEST_F(FinetuneCommand, BertLearnsClassesWithAPoolerOfItsOwn) {
   // Letters, for the golden models know few ids.
   write_text(place / "rows.jsonl",
-             "{\"text\": \"a x\", \"label\": 1}\n{\"text\": \"b x y\", \"label\": 0}\n");
+             "{\"text\": \"a x\", \"label\": 1}\n{\"text\": \"b x x\", \"label\": 0}\n");
   for (const char* model : {"bert", "bert_classifier", "bert_masked"}) {
     const Arguments arguments = {
         "--model",
