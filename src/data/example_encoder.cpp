@@ -188,7 +188,14 @@ ByteSpans ExampleEncoder::turns_by_prefix(const Sample& sample, const ChatTempla
         std::any_of(messages.begin() + static_cast<std::ptrdiff_t>(i) + 1, messages.end(),
                     [](const Json& later) { return later["role"] == "assistant"; }))
       continue;
-    const std::string begun = i == 0 ? "" : up_to(i, true);
+    std::string begun = i == 0 ? "" : up_to(i, true);
+    if (!whole.starts_with(begun)) {
+      // A prompt may say more than the conversation has there, such as an empty thought: the turn begins
+      // where they part, if that is behind the message before it.
+      const size_t before = up_to(i, false).size();
+      const auto parted = std::mismatch(begun.begin(), begun.end(), whole.begin(), whole.end()).first;
+      if (parted - begun.begin() > static_cast<std::ptrdiff_t>(before)) begun.erase(parted, begun.end());
+    }
     std::string ended = i + 1 == messages.size() ? whole : up_to(i + 1, false);
     // Some templates put EOS behind the last message, whoever's it is.
     if (!whole.starts_with(ended) && ended.ends_with(eos_)) ended.resize(ended.size() - eos_.size());

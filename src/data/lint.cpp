@@ -1,6 +1,7 @@
 #include "llmtool/data/lint.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <unordered_map>
 
@@ -101,7 +102,7 @@ Texts texts_of(const ExampleSet& set) {
 }
 
 std::string percent(int64_t part, int64_t whole) {
-  return cat(whole ? 100 * part / whole : 0, whole && 100 * part % whole ? "+ %" : " %");
+  return cat(std::lround(100.0 * static_cast<double>(part) / static_cast<double>(whole)), " %");
 }
 }  // namespace
 

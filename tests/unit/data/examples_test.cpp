@@ -62,6 +62,11 @@ TEST_F(ExampleTest, MarksAssistantsTurns) {
   options.data.chat_template = kMarked;
   load("rows.jsonl", line);
   EXPECT_EQ(text(0), "<s>user a\nassistant[ b</s>]\nuser c\nassistant[ d</s>]\n");
+  // A prompt that says more than the conversation has there.
+  options.data.chat_template = std::string(kTurns) + "{% if add_generation_prompt %}<think>{% endif %}";
+  load("rows.jsonl", line);
+  EXPECT_EQ(text(0), "#user:a\n#assistant:[b</s>\n]#user:c\n#assistant:[d</s>\n]");
+  options.data.chat_template = kMarked;
   options.loss_on = LossOn::completion;
   load("rows.jsonl", line);
   EXPECT_EQ(text(0), "<s>user a\nassistant b</s>\nuser c\nassistant[ d</s>]\n");
