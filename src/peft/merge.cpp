@@ -32,7 +32,8 @@ bool unties(const AdapterConfig& config, const ModelConfig& model) {
     if (site.is_output && (targets.is_saved(site.name) || targets.contains(site.name, true))) return true;
   }
   const std::string embedding = skeleton.params().list().front().name;
-  return targets.is_saved(embedding.substr(0, embedding.rfind('.')));
+  const std::string module = embedding.substr(0, embedding.rfind('.'));
+  return targets.is_saved(module) || (config.peft_type == "LORA" && targets.names(module));
 }
 }  // namespace
 
