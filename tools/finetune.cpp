@@ -16,24 +16,53 @@ namespace llmtool {
 namespace {
 /// Ways to train few parameters of their own beside a frozen base.
 struct Method {
-  const char *flag, *help;
+  const char *flag, *peft_type, *help;
 };
-constexpr Method kAdapters[] = {{"--lora", "Train low-rank adapters (LoRA)"},
-                                {"--adalora", "Train low-rank adapters whose ranks are dealt out (AdaLoRA)"},
-                                {"--adaption-prompt", "Train gated prefixes of the last blocks"},
-                                {"--ia3", "Train scales of keys, values and feed-forward parts (IA3)"},
-                                {"--prompt-tuning", "Train vectors in front of the text"},
-                                {"--prefix-tuning", "Train keys and values in front of every block's"}};
+constexpr Method kAdapters[] = {
+    {"--lora", "LORA", "Train low-rank adapters (LoRA)"},
+    {"--adalora", "ADALORA", "Train low-rank adapters whose ranks are dealt out (AdaLoRA)"},
+    {"--adaption-prompt", "ADAPTION_PROMPT", "Train gated prefixes of the last blocks"},
+    {"--ia3", "IA3", "Train scales of keys, values and feed-forward parts (IA3)"},
+    {"--prompt-tuning", "PROMPT_TUNING", "Train vectors in front of the text"},
+    {"--prefix-tuning", "PREFIX_TUNING", "Train keys and values in front of every block's"}};
 
 struct FinetuneFlags {
   CommonFlags common;
   FinetuneOptions options;
-  std::string model, output, freeze;
+  std::string model, output, freeze, init_adapter;
   std::vector<std::string> data, validation;
   int64_t train_last = 0, preview = 0;
   bool full = false;
   std::array<bool, std::size(kAdapters)> adapters{};
 };
+
+/// Settles what is trained, by flags, by the config or by the adapter to start from. Throws UsageError unless
+/// it is one method.
+void choose_method(const FinetuneFlags& flags, FinetuneConfig& config) {
+  std::vector<std::string> chosen;
+  if (flags.full) chosen.emplace_back("--full");
+  const bool some = !config.freeze.empty() || config.train_last > 0;
+  if (some && !flags.full) chosen.emplace_back("--freeze or --train-last");
+  std::string all = "--full (every weight), --freeze REGEX or --train-last N (some of them)", type;
+  for (size_t i = 0; i < std::size(kAdapters); ++i) {
+    all += cat(", ", kAdapters[i].flag);
+    if (!flags.adapters[i]) continue;
+    chosen.emplace_back(kAdapters[i].flag);
+    type = kAdapters[i].peft_type;
+  }
+  if (config.adapts() && type.empty()) chosen.push_back("adapter.peft_type " + config.adapter.peft_type);
+  if (config.adapts() && !type.empty() && config.adapter.peft_type != type)
+    chosen.push_back("adapter.peft_type " + config.adapter.peft_type);
+  if (chosen.empty() && !config.init_adapter.empty()) chosen.emplace_back("--init-adapter");
+  std::string names;
+  for (const std::string& name : chosen) names += (names.empty() ? "" : " and ") + name;
+  if (chosen.empty() && (flags.preview > 0 || flags.common.print_config)) return;
+  if (chosen.size() != 1)
+    throw UsageError(cat("expected one method, found ", chosen.empty() ? "none" : names, ": ", all));
+  if (!type.empty()) config.adapter.peft_type = type;
+  if (!config.init_adapter.empty() && (flags.full || some))
+    throw UsageError(cat("--init-adapter: expected a method with an adapter, found ", names));
+}
 
 /// The config file with the flags over it.
 FinetuneConfig config_of(const FinetuneFlags& flags) {
@@ -47,24 +76,9 @@ FinetuneConfig config_of(const FinetuneFlags& flags) {
   if (!flags.validation.empty()) config.data.validation = flags.validation;
   if (!flags.freeze.empty()) config.freeze = flags.freeze;
   if (flags.train_last > 0) config.train_last = flags.train_last;
+  if (!flags.init_adapter.empty()) config.init_adapter = flags.init_adapter;
+  choose_method(flags, config);
   return config;
-}
-
-/// Throws UsageError unless exactly one method is chosen.
-void check_method(const FinetuneFlags& flags, const FinetuneConfig& config) {
-  const bool weights = flags.full || !config.freeze.empty() || config.train_last > 0;
-  std::string chosen = flags.full ? "--full" : weights ? "--freeze or --train-last" : "";
-  std::string all = "--full (every weight), --freeze REGEX or --train-last N (some of them)";
-  int64_t count = weights;
-  for (size_t i = 0; i < std::size(kAdapters); ++i) {
-    all += cat(", ", kAdapters[i].flag);
-    if (!flags.adapters[i]) continue;
-    chosen += cat(chosen.empty() ? "" : " and ", kAdapters[i].flag);
-    ++count;
-  }
-  if (count != 1)
-    throw UsageError(cat("expected one method, found ", chosen.empty() ? "none" : chosen, ": ", all));
-  if (!weights) throw UsageError(cat(chosen, ": adapters are not in this version yet; there is --full"));
 }
 
 int run_finetune(const FinetuneFlags& flags) {
@@ -82,7 +96,6 @@ int run_finetune(const FinetuneFlags& flags) {
     std::cout << preview_finetune(pool, config, flags.preview, colour);
     return 0;
   }
-  check_method(flags, config);
   if (flags.output.empty()) throw UsageError("--output: expected a folder for the run");
   FinetuneOptions options = flags.options;
   options.output = flags.output;
@@ -104,7 +117,9 @@ std::function<int()> finetune_command(CLI::App& app) {
                  "Examples: .jsonl, .json, .csv, .tsv (also .gz, .zst), folders, globs");
   app.add_option("--validation", flags->validation, "Examples to measure on");
   app.add_option("--output", flags->output,
-                 "Folder of the run: model/, checkpoints/, metrics.jsonl, report.html");
+                 "Folder of the run: adapter/ or model/, checkpoints/, metrics.jsonl, report.html");
+  app.add_option("--init-adapter", flags->init_adapter,
+                 "PEFT folder whose weights and settings are the start");
   app.add_flag("--full", flags->full, "Train every weight");
   app.add_option("--freeze", flags->freeze, "Train every weight but those whose names this finds")
       ->type_name("REGEX");

@@ -7,6 +7,7 @@
 #include "llmtool/core/log.h"
 #include "llmtool/io/files.h"
 #include "llmtool/io/safetensors.h"
+#include "llmtool/kernels/convert.h"
 #include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
 #include "model/architecture.h"
@@ -52,7 +53,9 @@ fs::path find_model_folder(const fs::path& path) {
 void load_weights(Transformer& model, const fs::path& path) { load_weights(model, *ModelSource::open(path)); }
 
 void load_weights(Transformer& model, const ModelSource& source) {
-  for (const Param& p : model.params().list()) source.read(p, p.value.f32());
+  for (const Param& p : model.params().list()) {
+    if (!p.mapped) source.read(p, p.value.f32());  // what lies in a file stays as it is
+  }
   source.check_all_used(model.params());
 }
 
@@ -66,8 +69,18 @@ Transformer load_transformer(const fs::path& path) {
 void save_transformer(const Transformer& model, const fs::path& folder, DType stored) {
   fs::create_directories(folder);
   std::vector<NamedTensor> tensors;
-  for (const Param& p : model.params().list())
-    tensors.push_back({p.name, p.value, stored, p.transpose, p.file_rows});
+  std::vector<float> unpacked;
+  for (const Param& p : model.params().list()) {
+    NamedTensor t{p.name, p.value, stored, p.transpose, p.file_rows};
+    if (p.value.dtype != DType::f32) {
+      t.fetch = [&unpacked, value = p.value] {
+        unpacked.resize(static_cast<size_t>(value.size()));
+        to_f32(value.data, value.dtype, unpacked.data(), value.size());
+        return Tensor(unpacked.data(), value.shape);
+      };
+    }
+    tensors.push_back(std::move(t));
+  }
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   save_model_config(model.config(), folder, stored);
 }

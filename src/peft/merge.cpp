@@ -23,9 +23,11 @@ std::vector<std::string> labels_of(const fs::path& folder) {
   throw Error(cat(folder.string(), ": expected score.weight or classifier.weight for task_type SEQ_CLS"));
 }
 
-/// Whether a head that is the embedding has to become one of its own.
-bool unties(const AdapterConfig& config, const ModelConfig& model) {
-  if (config.ensure_weight_tying) return false;  // PEFT's own way to keep them one
+}  // namespace
+
+bool unties_head(const AdapterConfig& config, const ModelConfig& model) {
+  if (!model.tie_word_embeddings || config.ensure_weight_tying)
+    return false;  // PEFT's own way to keep them one
   const Targets targets(config, model);
   Transformer skeleton(model);  // its memory is not touched
   for (const LinearSite& site : skeleton.linear_sites()) {
@@ -35,7 +37,6 @@ bool unties(const AdapterConfig& config, const ModelConfig& model) {
   const std::string module = embedding.substr(0, embedding.rfind('.'));
   return targets.is_saved(module) || (config.peft_type == "LORA" && targets.names(module));
 }
-}  // namespace
 
 std::shared_ptr<const ModelSource> adapted_source(std::shared_ptr<const ModelSource> base,
                                                   const WeightedAdapters& adapters) {
@@ -44,7 +45,7 @@ std::shared_ptr<const ModelSource> adapted_source(std::shared_ptr<const ModelSou
     const AdapterConfig config = read_adapter_config(folder);
     if (config.task_type == "SEQ_CLS" && base->config().head != HeadKind::classification)
       changes.labels = labels_of(folder);
-    changes.untie = changes.untie || (base->config().tie_word_embeddings && unties(config, base->config()));
+    changes.untie = changes.untie || unties_head(config, base->config());
   }
   return change_base(std::move(base), changes);
 }

@@ -8,7 +8,7 @@
 namespace llmtool {
 
 namespace {
-constexpr double kFullRate = 2e-5;
+constexpr double kFullRate = 2e-5, kAdapterRate = 2e-4;
 constexpr int64_t kUsualLength = 1024;
 
 void visit_training(ConfigVisitor& v, FinetuneConfig& c) {
@@ -25,7 +25,7 @@ void visit_training(ConfigVisitor& v, FinetuneConfig& c) {
   v.string("freeze", c.freeze, "regular expression: parameters whose names it finds are not learnt");
   v.integer("train_last", c.train_last, {0, 1 << 20},
             "learn the last blocks alone, the final norm and a head that is not tied; 0: all");
-  v.number("learning_rate", c.learning_rate, {0, 1e3}, "highest rate; null: 2e-5");
+  v.number("learning_rate", c.learning_rate, {0, 1e3}, "highest rate; null: 2e-4 of an adapter, else 2e-5");
   v.objects(
       "learning_rates", c.learning_rates.size(), "parameters with a rate of their own: the first that fits",
       [&](size_t n) { c.learning_rates.resize(n); },
@@ -33,6 +33,13 @@ void visit_training(ConfigVisitor& v, FinetuneConfig& c) {
         s.string("pattern", c.learning_rates[i].pattern, "regular expression, found in their names");
         s.number("learning_rate", c.learning_rates[i].learning_rate, {0, 1e3}, "highest rate");
       });
+  v.number("loraplus_lr_ratio", c.loraplus_lr_ratio, {0, 1e6}, "LoRA+: rate of B against that of A");
+  v.number("neftune_noise_alpha", c.neftune_noise_alpha, {0, 1e6},
+           "noise on embeddings while learning; 0: none");
+  v.number("label_smoothing_factor", c.label_smoothing_factor, {0, 0.999},
+           "share of a target that all tokens, or labels, divide");
+  v.raw("class_weights", c.class_weights,
+        "label: factor of the loss of its examples; 1 where it is not named");
   t.visit_course(v);
 }
 }  // namespace
@@ -48,10 +55,13 @@ FinetuneConfig::FinetuneConfig() {
 void FinetuneConfig::visit(ConfigVisitor& v) {
   v.section("model", "what is adapted", [&](ConfigVisitor& s) {
     s.string("path", model, "model folder, run, .gguf file or llama2.c .bin");
+    s.string("init_adapter", init_adapter, "PEFT folder to start from, with its settings");
   });
   v.section("tokenizer", "what turns text into ids", [&](ConfigVisitor& s) {
     s.string("path", tokenizer, "tokenizer folder or file; empty: the model's");
   });
+  v.section("adapter", "an adapter beside the model's frozen weights, with PEFT's keys",
+            [&](ConfigVisitor& s) { adapter.visit(s); });
   v.section("data", "what is learnt", [&](ConfigVisitor& s) { data.visit(s); });
   v.section("training", "how it is learnt", [&](ConfigVisitor& s) { visit_training(s, *this); });
   v.section("evaluation", "what is measured", [&](ConfigVisitor& s) { evaluation.visit(s, "max_examples"); });
@@ -67,13 +77,25 @@ void FinetuneConfig::check() const {
     throw UsageError("data.packing: expected false where data.label_column gives classes");
   if (data.classifies() && !sample.prompts.empty())
     throw UsageError("sample.prompts: expected none where data.label_column gives classes");
+  adapter.check();
+  if (adapts() && (!freeze.empty() || train_last > 0))
+    throw UsageError(
+        "training.freeze, training.train_last: expected none beside adapter.peft_type, which freezes all");
+  if (loraplus_lr_ratio != 1 && adapter.peft_type != "LORA")
+    throw UsageError("training.loraplus_lr_ratio: expected adapter.peft_type LORA beside it");
+  if (!class_weights.empty() && !data.classifies())
+    throw UsageError("training.class_weights: expected data.label_column beside it");
+  for (const auto& [label, weight] : class_weights.items()) {
+    if (!weight.is_number() || weight.get<double>() < 0)
+      throw UsageError(cat("training.class_weights.", label, ": expected a number >= 0"));
+  }
   if (!learning_rates.empty() && learning_rate && *learning_rate == 0)
     throw UsageError("training.learning_rate: expected more than 0 beside training.learning_rates");
 }
 
 void FinetuneConfig::settle(int64_t context) {
   if (!sequence_length) sequence_length = std::min(kUsualLength, context);
-  if (!learning_rate) learning_rate = kFullRate;
+  if (!learning_rate) learning_rate = adapts() ? kAdapterRate : kFullRate;
   training.sequence_length = *sequence_length;
   training.schedule.learning_rate = *learning_rate;
 }

@@ -29,12 +29,15 @@ TrainingRun::MicroBatch FinetuneRun::gather(const ExampleSet& set, const std::ve
   for (const int64_t i : examples) {
     const Example example = set[i];
     const std::span<const TokenId> ids = example.ids;
+    const std::vector<int32_t> in_front = model_->virtual_ids();
+    inputs_.insert(inputs_.end(), in_front.begin(), in_front.end());
     inputs_.insert(inputs_.end(), ids.begin(), ids.end());
-    micro.batch.lengths.push_back(static_cast<int64_t>(ids.size()));
+    micro.batch.lengths.push_back(static_cast<int64_t>(in_front.size() + ids.size()));
     if (classifies()) {
       targets_.push_back(example.label);
       continue;
     }
+    targets_.insert(targets_.end(), in_front.size(), -1);
     for (size_t t = 1; t < ids.size(); ++t) targets_.push_back(example.trained[t] ? ids[t] : -1);
     targets_.push_back(-1);  // nothing stands behind the last
   }
@@ -47,13 +50,28 @@ TrainingRun::MicroBatch FinetuneRun::micro_batch(int64_t i) {
   return gather(data_.examples.train, batches_->examples(state_.step, i));
 }
 
-int64_t FinetuneRun::step_targets() const {
-  int64_t count = 0;
+double FinetuneRun::step_weight() const {
+  double weight = 0;
   for (int64_t micro = 0, n = micro_batches(); micro < n; ++micro) {
-    for (const int64_t i : batches_->examples(state_.step, micro))
-      count += count_targets(data_.examples.train[i], classifies());
+    for (const int64_t i : batches_->examples(state_.step, micro)) {
+      const Example example = data_.examples.train[i];
+      const auto count = static_cast<double>(count_targets(example, classifies()));
+      const bool weighted = !class_weights_.empty() && example.label >= 0;
+      weight +=
+          weighted ? count * static_cast<double>(class_weights_[static_cast<size_t>(example.label)]) : count;
+    }
   }
-  return count;
+  return weight;
+}
+
+void FinetuneRun::set_loss(LossOptions& options) const {
+  options.label_smoothing = config_.label_smoothing_factor;
+  options.neftune_noise_alpha = config_.neftune_noise_alpha;
+  options.class_weights = class_weights_;
+}
+
+void FinetuneRun::after_update(double gradient_scale) {
+  if (adapter_) adapter_->after_update(state_.step, gradient_scale);
 }
 
 double FinetuneRun::tokens_per_step() const {

@@ -1,6 +1,7 @@
 #pragma once
 // One run of fine-tuning: examples, a base model, the parameters that are learnt.
 
+#include "llmtool/peft/merge.h"
 #include "llmtool/train/finetune_data.h"
 #include "train/confusion.h"
 #include "train/example_batches.h"
@@ -24,7 +25,11 @@ class FinetuneRun : public TrainingRun {
   const char* last_advice() const override;
   int64_t micro_batches() const override { return batches_->micro_batches(state_.step); }
   MicroBatch micro_batch(int64_t i) override;
-  int64_t step_targets() const override;
+  double step_weight() const override;
+  void set_loss(LossOptions& options) const override;
+  double regularize() override { return adapter_ ? adapter_->regularize(*exec_, 1) : 0; }
+  void after_update(double gradient_scale) override;
+  void initialize() override;
   int64_t first_sample(int64_t step) const override { return batches_->first_unit(step); }
   double tokens_per_step() const override;
   void describe_step(nlohmann::ordered_json& row) const override;
@@ -41,6 +46,9 @@ class FinetuneRun : public TrainingRun {
   ExampleBatches::Options batch_options() const;
   void load_data();
   void open_model();
+  void open_adapter();
+  void set_class_weights();
+  std::filesystem::path write_adapter(const std::filesystem::path& folder) const;
   void check_examples() const;
   bool classifies() const { return config_.data.classifies(); }
   /// Sequences of these examples, in inputs_ and targets_.
@@ -50,7 +58,9 @@ class FinetuneRun : public TrainingRun {
 
   FinetuneConfig config_;
   std::vector<std::string> allow_;
-  std::unique_ptr<ModelSource> base_;
+  std::shared_ptr<const ModelSource> base_;
+  std::unique_ptr<Adapter> adapter_;
+  std::vector<float> class_weights_;  // by label; empty: all alike
   FinetuneData data_;
   std::optional<ExampleBatches> batches_;
   std::vector<int32_t> inputs_, targets_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <set>
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
@@ -35,6 +36,15 @@ uint64_t FinetuneRun::data_hash() const {
 }
 
 void FinetuneRun::prepare() {
+  if (!config_.init_adapter.empty()) {
+    const AdapterConfig from = read_adapter_config(config_.init_adapter);
+    if (config_.adapts() && config_.adapter.peft_type != from.peft_type) {
+      throw UsageError(cat("model.init_adapter: ", config_.init_adapter, ": expected ",
+                           config_.adapter.peft_type, ", found ", from.peft_type));
+    }
+    config_.adapter = from;
+  }
+  if (config_.data.classifies()) config_.adapter.task_type = "SEQ_CLS";
   config_.check();
   base_ = ModelSource::open(config_.model);
   check_writable(*base_, "model.path");
@@ -77,18 +87,85 @@ void FinetuneRun::load_data() {
 }
 
 void FinetuneRun::open_model() {
+  const ModelConfig& files = base_->config();
+  BaseChanges changes;
+  changes.seed = static_cast<uint64_t>(training().seed);
   if (classifies()) {
-    bool fresh = false;
-    model_.emplace(
-        open_classifier(*base_, data_.examples.labels, static_cast<uint64_t>(training().seed), &fresh));
-    if (fresh) info(cat("model: a fresh classification head for ", data_.examples.labels.size(), " labels"));
-  } else {
-    model_.emplace(open_language_model(*base_));
+    changes.labels = data_.examples.labels;
+    if (files.head != HeadKind::classification || files.labels != data_.examples.labels)
+      info(cat("model: a fresh classification head for ", data_.examples.labels.size(), " labels"));
+  } else if (!files.generates()) {
+    throw UsageError(cat("model.path: ", base_->path().string(),
+                         ": expected a decoder with a language model's head, found another ",
+                         files.model_type, " model; data.label_column makes a classifier of it"));
   }
-  freeze_params(*model_, config_.freeze, config_.train_last);
-  model_->params().allocate_gradients();
-  set_rates(model_->params(), config_.learning_rates, training().schedule.learning_rate);
+  if (config_.adapts()) changes.untie = unties_head(config_.adapter, files);
+  const auto source = change_base(base_, changes);
+  LoadOptions options;
+  if (config_.adapts()) {
+    options.trains = Adapter::base_parameters(config_.adapter, source->config());
+  } else {
+    Transformer skeleton(source->config());  // its memory is not touched
+    freeze_params(skeleton, config_.freeze, config_.train_last);
+    std::set<std::string> learnt;
+    for (const Param& p : skeleton.params().list()) {
+      if (p.trainable) learnt.insert(p.name);
+    }
+    options.trains = [learnt](const Param& p) { return learnt.contains(p.name); };
+  }
+  model_.emplace(source, options);
   stores_ = {&model_->params()};
+  if (config_.adapts()) open_adapter();
+  for (ParamStore* store : stores_) store->allocate_gradients();
+  set_rates(stores_, config_.learning_rates, training().schedule.learning_rate);
+  set_class_weights();
+}
+
+void FinetuneRun::open_adapter() {
+  adapter_ = std::make_unique<Adapter>(*model_, config_.adapter);
+  adapter_->set_total_steps(training().schedule.max_steps);
+  stores_.push_back(&adapter_->params());
+  const auto in_front = static_cast<int64_t>(model_->virtual_ids().size());
+  if (training().sequence_length + in_front > model_->config().context()) {
+    throw UsageError(cat("training.sequence_length: expected at most ", model_->config().context() - in_front,
+                         " beside ", in_front, " virtual tokens, found ", training().sequence_length));
+  }
+  if (config_.loraplus_lr_ratio == 1) return;
+  constexpr double kEmbeddingRate = 1e-6;  // as PEFT's optimizer for LoRA+ has it
+  for (Param& p : adapter_->params().list()) {
+    if (p.name.find(".lora_embedding_") != std::string::npos) {
+      p.rate_scale = kEmbeddingRate / training().schedule.learning_rate;
+    } else if (p.name.find(".lora_B") != std::string::npos || p.value.shape.rank == 1) {
+      p.rate_scale = config_.loraplus_lr_ratio;
+    }
+  }
+}
+
+void FinetuneRun::set_class_weights() {
+  if (config_.class_weights.empty()) return;
+  const auto& labels = data_.examples.labels;
+  class_weights_.assign(labels.size(), 1.0f);
+  for (const auto& [label, weight] : config_.class_weights.items()) {
+    const auto at = std::find(labels.begin(), labels.end(), label);
+    if (at == labels.end()) {
+      const std::string near = nearest(label, labels.data(), labels.size());
+      throw UsageError(cat("training.class_weights.", label, ": no such label",
+                           near.empty() ? "" : cat(", did you mean ", near, "?")));
+    }
+    class_weights_[static_cast<size_t>(at - labels.begin())] = weight.get<float>();
+  }
+}
+
+void FinetuneRun::initialize() {
+  if (!adapter_) return;
+  std::vector<int32_t> prompt;
+  const std::string& text = config_.adapter.prompt_tuning_init_text;
+  if (!text.empty()) {
+    prompt = tokenizer_->encode(text, {.add_special_tokens = tokenizer_->adds_special_by_default()});
+    prompt.resize(std::min(prompt.size(), static_cast<size_t>(config_.adapter.num_virtual_tokens)));
+  }
+  adapter_->initialize(static_cast<uint64_t>(training().seed), prompt);
+  if (!config_.init_adapter.empty()) adapter_->read(config_.init_adapter);
 }
 
 void FinetuneRun::say_plan() const {
@@ -112,6 +189,7 @@ std::vector<int64_t> FinetuneRun::largest_batch(int64_t batch_size) const {
   ExampleBatches::Options options = batch_options();
   options.batch_size = batch_size;
   const ExampleBatches batches(data_.examples.train, config_.data.train, options);
+  const auto in_front = static_cast<int64_t>(model_->virtual_ids().size());
   int64_t tokens = batches.most_tokens(training().schedule.max_steps * training().batch_size / batch_size);
   int64_t longest = 1, group = 0;  // of evaluation, whose batches come in the order of the rows
   for (int64_t i = 0; i < data_.examples.train.size(); ++i)
@@ -126,6 +204,7 @@ std::vector<int64_t> FinetuneRun::largest_batch(int64_t batch_size) const {
   std::vector<int64_t> lengths;
   for (int64_t rest = tokens; rest > 0; rest -= lengths.back()) lengths.push_back(std::min(rest, longest));
   lengths.resize(std::max(lengths.size(), static_cast<size_t>(batch_size)) + 1, 1);
+  for (int64_t& length : lengths) length = std::min(length + in_front, model_->config().context());
   return lengths;
 }
 
@@ -145,13 +224,33 @@ void FinetuneRun::write_model(const fs::path& folder, DType stored) const {
     write_file(folder / "chat_template.jinja", data_.examples.template_source);
 }
 
-void FinetuneRun::save_weights(const fs::path& checkpoint) const {
-  write_model(checkpoint / "model", DType::f32);
+fs::path FinetuneRun::write_adapter(const fs::path& folder) const {
+  adapter_->save(folder, config_.model);
+  if (classifies()) write_file(folder / "labels.json", nlohmann::json(data_.examples.labels).dump() + "\n");
+  return folder;
 }
 
-void FinetuneRun::load_weights_of(const fs::path& checkpoint) { load_weights(*model_, checkpoint / "model"); }
+namespace {
+constexpr const char* kAdapterState = "adapter_state.safetensors";
+}  // namespace
+
+void FinetuneRun::save_weights(const fs::path& checkpoint) const {
+  if (!adapter_) return write_model(checkpoint / "model", DType::f32);
+  write_adapter(checkpoint / "adapter");
+  adapter_->save_state(checkpoint / kAdapterState);
+}
+
+void FinetuneRun::load_weights_of(const fs::path& checkpoint) {
+  if (!adapter_) return load_weights(*model_, checkpoint / "model");
+  adapter_->load_state(checkpoint / kAdapterState);
+}
 
 fs::path FinetuneRun::save_result() const {
+  if (adapter_) {
+    for (const auto& [module, rank] : adapter_->ranks())
+      info(cat("rank ", rank, " of ", config_.adapter.init_r, ": ", module));
+    return write_adapter(folder_.path() / "adapter");
+  }
   write_model(folder_.path() / "model", training().save_dtype == "bfloat16" ? DType::bf16 : DType::f32);
   return folder_.path() / "model";
 }
@@ -171,6 +270,11 @@ void FinetuneRun::describe(RunReport& report) const {
     lengths.rows.push_back(row);
   }
   report.tables.push_back(lengths);
+  if (adapter_ && !adapter_->ranks().empty()) {
+    RunReport::Table ranks{"Ranks that are left (AdaLoRA)", {"module", "rank"}, {}};
+    for (const auto& [module, rank] : adapter_->ranks()) ranks.rows.push_back({module, std::to_string(rank)});
+    report.tables.push_back(ranks);
+  }
   if (!classifies()) return;
   RunReport::Table labels{"Examples of each label", {"label"}, {}};
   for (const auto& [name, set] : sets) labels.columns.emplace_back(name);

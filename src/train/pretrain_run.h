@@ -23,7 +23,7 @@ class PretrainRun : public TrainingRun {
   const char* last_advice() const override { return "take a smaller model"; }
   int64_t micro_batches() const override { return training().gradient_accumulation_steps; }
   MicroBatch micro_batch(int64_t i) override;
-  int64_t step_targets() const override { return step_tokens(); }
+  double step_weight() const override { return static_cast<double>(step_tokens()); }
   int64_t first_sample(int64_t step) const override;
   double tokens_per_step() const override { return static_cast<double>(step_tokens()); }
   std::optional<Evaluation> take_evaluation() override;

@@ -1,10 +1,11 @@
 #include "train/trained_params.h"
 
 #include <algorithm>
+#include <set>
 
 #include "llmtool/core/error.h"
-#include "model/architecture.h"
 #include "llmtool/text/regex.h"
+#include "model/architecture.h"
 
 namespace llmtool {
 
@@ -60,21 +61,19 @@ void freeze_params(Transformer& model, const std::string& pattern, int64_t last)
     throw UsageError(cat("training.freeze: \"", pattern, "\" leaves no parameter to learn"));
 }
 
-void set_rates(ParamStore& params, const std::vector<RateGroup>& groups, double learning_rate) {
-  std::vector<bool> rated(params.list().size());
+void set_rates(const ParamStores& stores, const std::vector<RateGroup>& groups, double learning_rate) {
+  std::set<const Param*> rated;
   for (const RateGroup& group : groups) {
     const Regex regex = pattern_of("training.learning_rates", group.pattern);
     bool any = false;
-    size_t i = 0;
-    for (Param& p : params.list()) {
-      const size_t at = i++;
-      if (!finds(regex, p.name)) continue;
-      any = true;
-      if (rated[at]) continue;
-      rated[at] = true;
-      p.rate_scale = group.learning_rate / learning_rate;
+    for (ParamStore* store : stores) {
+      for (Param& p : store->list()) {
+        if (!finds(regex, p.name)) continue;
+        any = true;
+        if (rated.insert(&p).second) p.rate_scale = group.learning_rate / learning_rate;
+      }
     }
-    if (!any) complain_nothing("training.learning_rates", group.pattern, params);
+    if (!any) complain_nothing("training.learning_rates", group.pattern, *stores.back());
   }
 }
 

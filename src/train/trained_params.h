@@ -6,6 +6,7 @@
 
 #include "llmtool/model/transformer.h"
 #include "llmtool/train/finetune_config.h"
+#include "llmtool/train/optimizer.h"
 
 namespace llmtool {
 
@@ -17,6 +18,6 @@ void freeze_params(Transformer& model, const std::string& pattern, int64_t last)
 
 /// Gives parameters that a group names the group's rate; the others keep `learning_rate`. Throws UsageError
 /// where a group finds nothing.
-void set_rates(ParamStore& params, const std::vector<RateGroup>& groups, double learning_rate);
+void set_rates(const ParamStores& stores, const std::vector<RateGroup>& groups, double learning_rate);
 
 }  // namespace llmtool

@@ -24,8 +24,9 @@ double TrainingRun::elapsed() const {
 
 TrainingRun::StepSums TrainingRun::take_gradients() {
   zero_gradients(*exec_, stores_);
-  const LossOptions options{1.0 / static_cast<double>(std::max<int64_t>(1, step_targets())),
-                            training().z_loss};
+  const double weight = step_weight();
+  LossOptions options{.scale = 1.0 / (weight > 0 ? weight : 1), .z_loss = training().z_loss};
+  set_loss(options);
   StepSums sums;
   for (int64_t i = 0, n = micro_batches(); i < n; ++i) {
     const MicroBatch micro = micro_batch(i);
@@ -36,14 +37,18 @@ TrainingRun::StepSums TrainingRun::take_gradients() {
         model_->train_step(*exec_, micro.batch, micro.targets, options, training().gradient_checkpointing);
     sums.loss.loss += more.loss;
     sums.loss.count += more.count;
+    sums.loss.weight += more.weight;
     sums.tokens += static_cast<int64_t>(micro.batch.ids.size());
   }
+  sums.regularization = regularize();
   return sums;
 }
 
-void TrainingRun::update_weights(double rate, double norm) {
+double TrainingRun::update_weights(double rate, double norm) {
   const double most = training().max_grad_norm;
-  optimizer_->step(*exec_, rate, most > 0 ? std::min(1.0, most / (norm + 1e-6)) : 1.0);
+  const double factor = most > 0 ? std::min(1.0, most / (norm + 1e-6)) : 1.0;
+  optimizer_->step(*exec_, rate, factor);
+  return factor;
 }
 
 void TrainingRun::rehearse() {
@@ -61,7 +66,7 @@ void TrainingRun::rehearse() {
 void TrainingRun::train_one_step() {
   const double began = elapsed();
   const StepSums sums = take_gradients();
-  loss_ = sums.loss.loss / static_cast<double>(std::max<int64_t>(1, sums.loss.count));
+  loss_ = sums.loss.loss / (sums.loss.weight > 0 ? sums.loss.weight : 1) + sums.regularization;
   const double norm = gradient_norm(*exec_, stores_);
   if (!std::isfinite(loss_) || !std::isfinite(norm)) {
     throw Error(cat("step ", state_.step + 1, ": the loss is ", loss_, " and the gradient norm ", norm,
@@ -71,8 +76,9 @@ void TrainingRun::train_one_step() {
                     ". Try a lower training.learning_rate"));
   }
   const double rate = training().schedule.at(state_.step);
-  update_weights(rate, norm);
+  const double factor = update_weights(rate, norm);
   ++state_.step;
+  after_update(factor);
   const double seconds = std::max(1e-9, elapsed() - began);
   const double speed = static_cast<double>(sums.tokens) / seconds;
   speed_ = speed_ == 0 ? speed : 0.9 * speed_ + 0.1 * speed;
@@ -121,6 +127,7 @@ std::vector<TokenId> TrainingRun::prompt_ids(const std::string& prompt) const {
 void TrainingRun::write_samples() {
   const SampleConfig& s = config().sample;
   if (!tokenizer_ || s.prompts.empty()) return;
+  model_->refresh_adapters(*exec_);
   const ModelConfig& model = model_->config();
   GenerationOptions options;
   options.sampling.temperature = s.temperature;

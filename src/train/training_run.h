@@ -58,7 +58,13 @@ class TrainingRun {
   // Of the step to come.
   virtual int64_t micro_batches() const = 0;
   virtual MicroBatch micro_batch(int64_t i) = 0;
-  virtual int64_t step_targets() const = 0;              // that count in its loss
+  virtual double step_weight() const = 0;  // of the targets that count in its loss
+  /// More of what the loss is made of; scale and z_loss are set.
+  virtual void set_loss(LossOptions&) const {}
+  /// What is added to the mean loss, whose gradient is accumulated.
+  virtual double regularize() { return 0; }
+  /// After an update, of whose gradients `gradient_scale` was the factor; state_.step counts it.
+  virtual void after_update(double /*gradient_scale*/) {}
   virtual int64_t first_sample(int64_t step) const = 0;  // of a step, counted from the start of the run
   virtual double tokens_per_step() const = 0;            // on average
   /// More columns of a step's row of metrics.jsonl; state_.step is that step.
@@ -96,6 +102,7 @@ class TrainingRun {
  private:
   struct StepSums {
     LossSums loss;
+    double regularization = 0;
     int64_t tokens = 0;
   };
 
@@ -108,8 +115,8 @@ class TrainingRun {
   void write_run_json() const;
 
   // The loop (training_run.cpp).
-  StepSums take_gradients();  // of the step to come
-  void update_weights(double rate, double norm);
+  StepSums take_gradients();                        // of the step to come
+  double update_weights(double rate, double norm);  // returns the factor of the gradients
   void rehearse();  // a few steps that leave nothing but an estimate of the time
   void train_one_step();
   void after_step();

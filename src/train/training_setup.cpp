@@ -41,7 +41,9 @@ MemoryPlan TrainingRun::measure(const TrainingConfig& training, size_t* saved, s
   const std::span ids(reinterpret_cast<const int32_t*>(untouched.data()), tokens);
   const bool of_sequences = model_->config().head == HeadKind::classification;
   const std::span targets = of_sequences ? ids.first(lengths.size()) : ids;
-  model_->train_step(exec, {ids, lengths}, targets, {}, training.gradient_checkpointing);
+  LossOptions loss;
+  set_loss(loss);
+  model_->train_step(exec, {ids, lengths}, targets, loss, training.gradient_checkpointing);
   if (of_sequences) {
     const auto labels = static_cast<int64_t>(model_->config().labels.size());
     model_->classify(exec, {ids, lengths}, exec.scratch.take({static_cast<int64_t>(lengths.size()), labels}));
@@ -52,7 +54,11 @@ MemoryPlan TrainingRun::measure(const TrainingConfig& training, size_t* saved, s
   *scratch = scratch_arena.peak();
   const size_t learnt = static_cast<size_t>(trainable_count(stores_)) * sizeof(float);
   MemoryPlan plan;
-  plan.parts = {{"weights", static_cast<size_t>(parameter_count(stores_)) * sizeof(float)},
+  size_t weights = 0;
+  for (const ParamStore* store : stores_) {
+    for (const Param& p : store->list()) weights += p.value.bytes();
+  }
+  plan.parts = {{"weights", weights},
                 {"gradients", learnt},
                 {"optimizer", 2 * learnt},
                 {"activations", *saved},

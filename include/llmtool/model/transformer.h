@@ -166,7 +166,7 @@ class Transformer {
 
 /// Opens what ModelSource::open does. Throws Error naming file and tensor.
 Transformer load_transformer(const std::filesystem::path& path);
-/// Reads weights into a model of the same shape.
+/// Reads weights into a model of the same shape; those that lie in a file stay as they are.
 void load_weights(Transformer& model, const std::filesystem::path& path);
 void load_weights(Transformer& model, const ModelSource& source);
 /// The folder that holds config.json: `path` itself, or the model/ of a run folder. Throws UsageError.

@@ -14,6 +14,9 @@ namespace llmtool {
 /// An adapter's folder and what its change is multiplied by.
 using WeightedAdapters = std::vector<std::pair<std::filesystem::path, double>>;
 
+/// Whether a head that is the embedding has to become one of its own for such an adapter.
+bool unties_head(const AdapterConfig& config, const ModelConfig& model);
+
 /// The base as these adapters want it: with the classification head that one of them brings, or untied, where
 /// one changes the head or the embedding alone.
 std::shared_ptr<const ModelSource> adapted_source(std::shared_ptr<const ModelSource> base,
