@@ -10,6 +10,7 @@
 #include "llmtool/kernels/convert.h"
 #include "llmtool/model/transformer.h"
 #include "model/gguf_names.h"
+#include "model/rope_factors.h"
 
 namespace llmtool {
 
@@ -112,11 +113,11 @@ void add_rope(const Keys& k, const ModelConfig& c) {
   k.integer("rope.dimension_count", c.rotary_dim());
   k.number("rope.freq_base", c.rope_theta);
   const RopeSettings& s = c.rope_scaling;
+  if (s.scaling == RopeScaling::yarn || s.scaling == RopeScaling::llama3)
+    k.integer("rope.scaling.original_context_length", static_cast<int64_t>(s.original_positions));
   if (s.scaling != RopeScaling::linear && s.scaling != RopeScaling::yarn) return;
   k.add("rope.scaling.type", std::string(s.scaling == RopeScaling::linear ? "linear" : "yarn"));
   k.number("rope.scaling.factor", s.factor);
-  if (s.scaling == RopeScaling::yarn)
-    k.integer("rope.scaling.original_context_length", static_cast<int64_t>(s.original_positions));
 }
 
 void add_experts(const Keys& k, const ModelConfig& c, const ExpertNames& names) {
@@ -220,17 +221,6 @@ std::vector<Output> outputs(const Transformer& model, const Architecture& row, D
   return list;
 }
 
-/// By what each rotary frequency is divided.
-std::vector<float> frequency_factors(const ModelConfig& c) {
-  RopeSettings scaled = c.rope_scaling;
-  scaled.theta = c.rope_theta;
-  const std::vector<float> with = rope_frequencies(scaled, c.rotary_dim(), 1),
-                           without = rope_frequencies({.theta = c.rope_theta}, c.rotary_dim(), 1);
-  std::vector<float> factors(with.size());
-  for (size_t i = 0; i < with.size(); ++i) factors[i] = without[i] / with[i];
-  return factors;
-}
-
 /// Values as the file has them: rows in its order, norms with what the family adds.
 void to_file_order(const ModelConfig& c, const Param& p, std::vector<float>& values,
                    std::vector<float>& spare) {
@@ -320,7 +310,9 @@ void convert_to_gguf(const ModelSource& source, const fs::path& file, DType dtyp
                    from_f32);
     }
     if (o.params.empty()) {
-      values = frequency_factors(c);
+      RopeSettings settings = c.rope_scaling;
+      settings.theta = c.rope_theta;
+      values = rope_factors(settings, c.rotary_dim());
       writer.write(Tensor(values.data(), o.tensor.shape), from_f32);
     }
     progress(++done, static_cast<int64_t>(list.size()));

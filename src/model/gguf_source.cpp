@@ -6,6 +6,7 @@
 
 #include "llmtool/core/error.h"
 #include "model/gguf_names.h"
+#include "model/rope_factors.h"
 
 namespace llmtool {
 
@@ -67,6 +68,8 @@ void read_rope(const GgufFile& file, const Keys& k, ModelConfig& c) {
   s.scaling = RopeScaling::factors;
   s.factors.resize(static_cast<size_t>(t.size()));
   std::memcpy(s.factors.data(), t.data, t.bytes());
+  const auto original = static_cast<double>(k.integer("rope.scaling.original_context_length", 0));
+  if (const auto settings = settings_of_factors(s.factors, c.rope_theta, original)) s = *settings;
 }
 
 /// What GGUF says by the tensors that are there.
