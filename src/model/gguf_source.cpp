@@ -213,6 +213,8 @@ StoredParam GgufSource::find(const Param& p) const {
   const GgufPlace place = gguf_place(row, p.name);
   StoredParam stored;
   stored.name = place.tensor;
+  if (const auto it = file_.unreadable().find(stored.name); it != file_.unreadable().end())
+    refuse_type(stored.name, it->second);
   if (const auto it = file_.tensors().find(stored.name); it != file_.tensors().end()) {
     stored.tensor = place.expert < 0 ? it->second : expert_of(stored.name, it->second, place.expert);
     // A matrix of one row is a vector there.
@@ -249,7 +251,7 @@ void GgufSource::check_all_used(const ParamStore& params) const {
   for (const auto& [name, tensor] : file_.tensors()) {
     if (!used.contains(name)) refuse(name);
   }
-  for (const auto& [name, type] : file_.unreadable()) refuse(name + " (" + type + ")");
+  for (const auto& [name, type] : file_.unreadable()) refuse(name);
 }
 
 }  // namespace llmtool
