@@ -6,10 +6,10 @@
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
 #include "llmtool/io/files.h"
-#include "llmtool/io/safetensors.h"
 #include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
 #include "model/architecture.h"
+#include "model/folder_tensors.h"
 
 namespace llmtool {
 
@@ -63,12 +63,24 @@ Transformer load_transformer(const fs::path& path) {
   return model;
 }
 
+std::vector<NamedTensor> folder_tensors(const Transformer& model, DType stored,
+                                        const std::function<Tensor(const Param&)>& fetch) {
+  const WeightNames& names = architecture(model.config()).names;
+  std::vector<NamedTensor> tensors;
+  for (const Param& p : model.params().list()) {
+    NamedTensor tensor{p.name, p.value, stored, p.transpose, p.file_rows};
+    if (fetch) tensor.fetch = [&fetch, &p] { return fetch(p); };
+    tensors.push_back(tensor);
+    if (!*names.head_bias || p.name != cat(names.head, ".bias")) continue;
+    tensor.name = names.head_bias;
+    tensors.push_back(tensor);
+  }
+  return tensors;
+}
+
 void save_transformer(const Transformer& model, const fs::path& folder, DType stored) {
   fs::create_directories(folder);
-  std::vector<NamedTensor> tensors;
-  for (const Param& p : model.params().list())
-    tensors.push_back({p.name, p.value, stored, p.transpose, p.file_rows});
-  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+  write_safetensors(folder / "model.safetensors", folder_tensors(model, stored), {{"format", "pt"}});
   save_model_config(model.config(), folder, stored);
 }
 

@@ -6,9 +6,10 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
-#include "llmtool/io/safetensors.h"
 #include "llmtool/kernels/convert.h"
+#include "llmtool/model/describe.h"
 #include "llmtool/model/transformer.h"
+#include "model/folder_tensors.h"
 #include "model/gguf_names.h"
 #include "model/rope_factors.h"
 
@@ -239,24 +240,8 @@ void to_file_order(const ModelConfig& c, const Param& p, std::vector<float>& val
 }
 }  // namespace
 
-DType stored_dtype(const ModelSource& source) {
-  const Transformer model(source.config());
-  std::map<DType, int64_t> counts;
-  for (const Param& p : model.params().list()) {
-    const StoredParam stored = source.find(p);
-    if (!stored.tensor)
-      throw Error(cat(source.path().string(), ": ", stored.name, ": not among the file's tensors"));
-    counts[stored.tensor.dtype] += p.value.size();
-  }
-  DType most = DType::f32;
-  for (const auto& [dtype, n] : counts) {
-    if (n > counts[most]) most = dtype;
-  }
-  return most;
-}
-
 DType usual_dtype(const ModelSource& source) {
-  const DType most = stored_dtype(source);
+  const DType most = describe_weights(source).dtype;
   return most == DType::f16 || most == DType::bf16 ? most : DType::f32;
 }
 
@@ -270,16 +255,14 @@ void convert_to_folder(const ModelSource& source, const fs::path& folder, DType 
   fs::create_directories(folder);
   const Transformer model(c);  // its memory is not touched
   std::vector<float> values(static_cast<size_t>(largest(model.params())));
-  const auto all = static_cast<int64_t>(model.params().list().size());
-  int64_t done = 0;
-  std::vector<NamedTensor> tensors;
-  for (const Param& p : model.params().list()) {
-    tensors.push_back({p.name, p.value, dtype, p.transpose, p.file_rows, [&, param = &p] {
-                         source.read(*param, values.data());
-                         progress(++done, all);
-                         return Tensor(values.data(), param->value.shape);
-                       }});
-  }
+  int64_t done = 0, all = 0;
+  const std::function<Tensor(const Param&)> fetch = [&](const Param& p) {
+    source.read(p, values.data());
+    progress(++done, all);
+    return Tensor(values.data(), p.value.shape);
+  };
+  const std::vector<NamedTensor> tensors = folder_tensors(model, dtype, fetch);
+  all = static_cast<int64_t>(tensors.size());
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   source.check_all_used(model.params());
   save_model_config(c, folder, dtype);

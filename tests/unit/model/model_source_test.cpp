@@ -6,6 +6,7 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/model/convert.h"
+#include "llmtool/model/describe.h"
 #include "llmtool/model/transformer.h"
 #include "support.h"
 
@@ -52,7 +53,7 @@ TEST(ModelSource, TensorsOfTypesThatCannotBeReadAreNamed) {
     const std::string expected =
         cat(": ", name, ": tensors of type ", type, " cannot be read; save the model as F32");
     for (const auto& call : std::initializer_list<std::function<void()>>{
-             [&] { load_transformer(place.path()); }, [&] { stored_dtype(*source); },
+             [&] { load_transformer(place.path()); }, [&] { describe_weights(*source); },
              [&] { Transformer(std::shared_ptr(ModelSource::open(place.path()))); },
              [&] { convert_to_folder(*source, place / "out", DType::f32, [](int64_t, int64_t) {}); }}) {
       const std::string message = refusal_of(call);
