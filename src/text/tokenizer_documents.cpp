@@ -125,13 +125,18 @@ std::map<int64_t, json> listed_tokens(const TokenizerSettings& s, const std::str
 /// The special tokens that the settings name.
 std::vector<std::string> special_names(const TokenizerSettings& s, const std::string& origin) {
   std::vector<std::string> names = {s.bos, s.eos, s.unk, s.sep, s.pad, s.cls, s.mask};
-  for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
-    const json more = s.config.value(key, json::array());
-    for (const json& token : more.is_array() ? more : json::array()) {
+  const auto add = [&](const json& list, const char* key) {
+    for (const json& token : list.is_array() ? list : json::array()) {
       if (token.is_string()) names.push_back(token);
       if (token.is_object()) names.push_back(JsonObject(token, cat(origin, ": ", key)).string("content"));
     }
-  }
+  };
+  constexpr const char* kMore = "additional_special_tokens";
+  for (const char* key : {kMore, "extra_special_tokens"}) add(s.config.value(key, json::array()), key);
+  // The older file counts where there is no added_tokens_decoder.
+  const auto map = s.files.find("special_tokens_map.json");
+  if (map != s.files.end() && !s.config.contains("added_tokens_decoder"))
+    add(parse_json(map->second, origin + ": special_tokens_map.json").value(kMore, json::array()), kMore);
   std::erase(names, "");
   return names;
 }

@@ -174,6 +174,11 @@ TEST_F(TokenizerFiles, TokensThatTheVocabularyLacksGoBehindIt) {
   EXPECT_EQ(added->encode("<x><mask>"), (Ids{10, 9}));
   EXPECT_TRUE(added->is_special(9));
   EXPECT_FALSE(added->is_special(10));
+  test::write_text(place / "words/special_tokens_map.json",
+                   R"({"pad_token": "<p>", "additional_special_tokens": ["<x>", "<y>"]})");
+  EXPECT_EQ(
+      load_with({{"tokenizer_class", "Qwen2Tokenizer"}, {"eos_token", "</s>"}}, "{}")->encode("<p><x><y>"),
+      (Ids{9, 10, 11}));
 }
 
 TEST_F(TokenizerFiles, IdsWithoutATokenAreNotSpecial) {
