@@ -7,9 +7,7 @@
 #include "llmtool/core/log.h"
 #include "llmtool/io/gguf.h"
 #include "llmtool/io/json.h"
-#include "llmtool/model/convert.h"
 #include "llmtool/model/describe.h"
-#include "llmtool/model/transformer.h"
 #include "model_files.h"
 
 namespace llmtool {
@@ -54,43 +52,25 @@ const char* head_name(const ModelConfig& c) {
   return "none";
 }
 
-/// Bytes of the weights as they are used: where they lie in the file, or f32 where they have to be reordered.
-size_t weights_in_use(const ModelSource& source) {
-  const Transformer model(source.config());  // its memory is not touched
-  size_t bytes = 0;
-  for (const Param& p : model.params().list()) {
-    const StoredParam stored = source.find(p);
-    const bool as_it_is = !stored.transpose && stored.rows.empty() && stored.shift == 0;
-    bytes += as_it_is && stored.tensor ? stored.tensor.bytes()
-                                       : static_cast<size_t>(p.value.size()) * sizeof(float);
-  }
-  return bytes;
-}
-
 nlohmann::ordered_json describe(const InfoFlags& flags) {
   const auto source = ModelSource::open(flags.model);
   const ModelConfig& c = source->config();
   const auto tokenizer = tokenizer_of(*source, flags.tokenizer);
+  const Weights weights = describe_weights(*source);
   nlohmann::ordered_json parts;
-  int64_t parameters = 0;
-  for (const auto& [name, n] : parameters_by_part(c)) {
-    parts[name] = n;
-    parameters += n;
-  }
+  for (const auto& [name, n] : weights.parts) parts[name] = n;
   const int64_t context = flags.context.value_or(std::min<int64_t>(c.context(), 2048));
   if (context < 1 || context > c.context())
     throw UsageError(cat("--context: expected 1 to ", c.context(), ", found ", context));
   ThreadPool pool(flags.common.threads);
-  MemoryNeeds needs = memory_needs(c, pool, flags.batch, context);
-  needs.run += weights_in_use(*source);
-  needs.run -= static_cast<size_t>(parameters) * sizeof(float);
+  const MemoryNeeds needs = memory_needs(c, pool, flags.batch, context);
   nlohmann::ordered_json json = {{"path", source->path().string()},
                                  {"format", source->format()},
                                  {"model_type", c.model_type},
                                  {"head", head_name(c)},
-                                 {"parameters", parameters},
+                                 {"parameters", weights.count},
                                  {"parameters_by_part", parts},
-                                 {"dtype", dtype_name(stored_dtype(*source))},
+                                 {"dtype", dtype_name(weights.dtype)},
                                  {"context", c.context()},
                                  {"vocab_size", c.vocab_size},
                                  {"hidden_size", c.hidden_size},
@@ -102,11 +82,11 @@ nlohmann::ordered_json describe(const InfoFlags& flags) {
                                  {"tied_head", c.tie_word_embeddings}};
   if (c.head == HeadKind::classification) json["labels"] = c.labels;
   json["tokenizer"] = tokenizer ? tokenizer_row(*tokenizer) : nlohmann::ordered_json(nullptr);
-  json["stop_ids"] = c.stop_ids;
+  if (c.generates()) json["stop_ids"] = c.stop_ids;
   json["chat_template"] = has_chat_template(*source);
   json["memory"] = {{"batch", flags.batch},
                     {"context", context},
-                    {"run", needs.run},
+                    {"run", weights.bytes + needs.run},
                     {"train_full", needs.train_full},
                     {"train_lora", needs.train_lora}};
   return json;
@@ -137,8 +117,8 @@ void print(const nlohmann::ordered_json& json) {
               << "\n";
   }
   const auto& m = json["memory"];
-  std::cout << "stop ids    " << json["stop_ids"].dump() << "\n"
-            << "chat        " << (json["chat_template"].get<bool>() ? "has a template" : "no template")
+  if (json.contains("stop_ids")) std::cout << "stop ids    " << json["stop_ids"].dump() << "\n";
+  std::cout << "chat        " << (json["chat_template"].get<bool>() ? "has a template" : "no template")
             << "\n"
             << "memory      batch " << m["batch"] << ", context " << m["context"] << ": to run "
             << bytes(m["run"]) << ", to train in f32 " << bytes(m["train_full"])

@@ -39,7 +39,8 @@ class Templates {
       if (source.empty())
         throw Error(
             origin_ +
-            ": expected a chat template (in tokenizer_config.json or chat_template.jinja), found none");
+            ": expected a chat template (chat_template.jinja, or chat_template of tokenizer_config.json: "
+            "the one called default where these are several), found none");
       compiled = std::make_unique<const ChatTemplate>(source, origin_ + ": chat template");
     }
     try {

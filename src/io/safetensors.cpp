@@ -127,7 +127,8 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path) {
   check_cover(entries, data.size(), name);
   for (const Entry& e : entries) {
     if (!e.type->dtype || e.shape.size() > 4) {
-      unreadable_[e.name] = e.type->name;
+      unreadable_[e.name] =
+          e.type->dtype ? cat(e.type->name, " of ", e.shape.size(), " dimensions") : e.type->name;
       continue;
     }
     Shape shape;

@@ -11,6 +11,7 @@
 #include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
 #include "model/architecture.h"
+#include "model/folder_tensors.h"
 
 namespace llmtool {
 
@@ -66,22 +67,31 @@ Transformer load_transformer(const fs::path& path) {
   return model;
 }
 
+std::vector<NamedTensor> folder_tensors(const Transformer& model, DType stored,
+                                        const std::function<Tensor(const Param&)>& fetch) {
+  const WeightNames& names = architecture(model.config()).names;
+  std::vector<NamedTensor> tensors;
+  for (const Param& p : model.params().list()) {
+    NamedTensor tensor{p.name, p.value, stored, p.transpose, p.file_rows};
+    if (fetch) tensor.fetch = [&fetch, &p] { return fetch(p); };
+    tensors.push_back(tensor);
+    if (!*names.head_bias || p.name != cat(names.head, ".bias")) continue;
+    tensor.name = names.head_bias;
+    tensors.push_back(tensor);
+  }
+  return tensors;
+}
+
 void save_transformer(const Transformer& model, const fs::path& folder, DType stored) {
   fs::create_directories(folder);
-  std::vector<NamedTensor> tensors;
   std::vector<float> unpacked;
-  for (const Param& p : model.params().list()) {
-    NamedTensor t{p.name, p.value, stored, p.transpose, p.file_rows};
-    if (p.value.dtype != DType::f32) {
-      t.fetch = [&unpacked, value = p.value] {
-        unpacked.resize(static_cast<size_t>(value.size()));
-        to_f32(value.data, value.dtype, unpacked.data(), value.size());
-        return Tensor(unpacked.data(), value.shape);
-      };
-    }
-    tensors.push_back(std::move(t));
-  }
-  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+  const std::function<Tensor(const Param&)> fetch = [&unpacked](const Param& p) {
+    if (p.value.dtype == DType::f32) return p.value;
+    unpacked.resize(static_cast<size_t>(p.value.size()));
+    to_f32(p.value.data, p.value.dtype, unpacked.data(), p.value.size());
+    return Tensor(unpacked.data(), p.value.shape);
+  };
+  write_safetensors(folder / "model.safetensors", folder_tensors(model, stored, fetch), {{"format", "pt"}});
   save_model_config(model.config(), folder, stored);
 }
 

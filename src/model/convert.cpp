@@ -6,10 +6,12 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
-#include "llmtool/io/safetensors.h"
 #include "llmtool/kernels/convert.h"
+#include "llmtool/model/describe.h"
 #include "llmtool/model/transformer.h"
+#include "model/folder_tensors.h"
 #include "model/gguf_names.h"
+#include "model/rope_factors.h"
 
 namespace llmtool {
 
@@ -112,11 +114,11 @@ void add_rope(const Keys& k, const ModelConfig& c) {
   k.integer("rope.dimension_count", c.rotary_dim());
   k.number("rope.freq_base", c.rope_theta);
   const RopeSettings& s = c.rope_scaling;
+  if (s.scaling == RopeScaling::yarn || s.scaling == RopeScaling::llama3)
+    k.integer("rope.scaling.original_context_length", static_cast<int64_t>(s.original_positions));
   if (s.scaling != RopeScaling::linear && s.scaling != RopeScaling::yarn) return;
   k.add("rope.scaling.type", std::string(s.scaling == RopeScaling::linear ? "linear" : "yarn"));
   k.number("rope.scaling.factor", s.factor);
-  if (s.scaling == RopeScaling::yarn)
-    k.integer("rope.scaling.original_context_length", static_cast<int64_t>(s.original_positions));
 }
 
 void add_experts(const Keys& k, const ModelConfig& c, const ExpertNames& names) {
@@ -220,17 +222,6 @@ std::vector<Output> outputs(const Transformer& model, const Architecture& row, D
   return list;
 }
 
-/// By what each rotary frequency is divided.
-std::vector<float> frequency_factors(const ModelConfig& c) {
-  RopeSettings scaled = c.rope_scaling;
-  scaled.theta = c.rope_theta;
-  const std::vector<float> with = rope_frequencies(scaled, c.rotary_dim(), 1),
-                           without = rope_frequencies({.theta = c.rope_theta}, c.rotary_dim(), 1);
-  std::vector<float> factors(with.size());
-  for (size_t i = 0; i < with.size(); ++i) factors[i] = without[i] / with[i];
-  return factors;
-}
-
 /// Values as the file has them: rows in its order, norms with what the family adds.
 void to_file_order(const ModelConfig& c, const Param& p, std::vector<float>& values,
                    std::vector<float>& spare) {
@@ -249,24 +240,8 @@ void to_file_order(const ModelConfig& c, const Param& p, std::vector<float>& val
 }
 }  // namespace
 
-DType stored_dtype(const ModelSource& source) {
-  const Transformer model(source.config());
-  std::map<DType, int64_t> counts;
-  for (const Param& p : model.params().list()) {
-    const StoredParam stored = source.find(p);
-    if (!stored.tensor)
-      throw Error(cat(source.path().string(), ": ", stored.name, ": not among the file's tensors"));
-    counts[stored.tensor.dtype] += p.value.size();
-  }
-  DType most = DType::f32;
-  for (const auto& [dtype, n] : counts) {
-    if (n > counts[most]) most = dtype;
-  }
-  return most;
-}
-
 DType usual_dtype(const ModelSource& source) {
-  const DType most = stored_dtype(source);
+  const DType most = describe_weights(source).dtype;
   return most == DType::f16 || most == DType::bf16 ? most : DType::f32;
 }
 
@@ -280,16 +255,14 @@ void convert_to_folder(const ModelSource& source, const fs::path& folder, DType 
   fs::create_directories(folder);
   const Transformer model(c);  // its memory is not touched
   std::vector<float> values(static_cast<size_t>(largest(model.params())));
-  const auto all = static_cast<int64_t>(model.params().list().size());
-  int64_t done = 0;
-  std::vector<NamedTensor> tensors;
-  for (const Param& p : model.params().list()) {
-    tensors.push_back({p.name, p.value, dtype, p.transpose, p.file_rows, [&, param = &p] {
-                         source.read(*param, values.data());
-                         progress(++done, all);
-                         return Tensor(values.data(), param->value.shape);
-                       }});
-  }
+  int64_t done = 0, all = 0;
+  const std::function<Tensor(const Param&)> fetch = [&](const Param& p) {
+    source.read(p, values.data());
+    progress(++done, all);
+    return Tensor(values.data(), p.value.shape);
+  };
+  const std::vector<NamedTensor> tensors = folder_tensors(model, dtype, fetch);
+  all = static_cast<int64_t>(tensors.size());
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   source.check_all_used(model.params());
   save_model_config(c, folder, dtype);
@@ -320,7 +293,9 @@ void convert_to_gguf(const ModelSource& source, const fs::path& file, DType dtyp
                    from_f32);
     }
     if (o.params.empty()) {
-      values = frequency_factors(c);
+      RopeSettings settings = c.rope_scaling;
+      settings.theta = c.rope_theta;
+      values = rope_factors(settings, c.rotary_dim());
       writer.write(Tensor(values.data(), o.tensor.shape), from_f32);
     }
     progress(++done, static_cast<int64_t>(list.size()));

@@ -1,50 +1,64 @@
 #include "llmtool/model/describe.h"
 
+#include <map>
+
+#include "llmtool/core/error.h"
 #include "llmtool/model/transformer.h"
 #include "model/architecture.h"
 
 namespace llmtool {
 
-std::vector<std::pair<std::string, int64_t>> parameters_by_part(const ModelConfig& config) {
-  const Transformer model(config);  // its memory is not touched
-  const WeightNames& names = architecture(model.config()).names;
-  std::vector<std::pair<std::string, int64_t>> parts = {
-      {"embedding", 0}, {"attention", 0}, {"feed_forward", 0}, {"norms", 0}, {"head", 0}};
-  const auto has = [](const Param& p, const std::string& part) {
-    return !part.empty() && ("." + p.name).find("." + part + ".") != std::string::npos;
+namespace {
+enum Part : size_t { kEmbedding, kAttention, kFeedForward, kNorms, kHead };
+
+Part part_of(const std::string& param, const WeightNames& names) {
+  const auto has = [&](const std::string& part) {
+    return !part.empty() && ("." + param).find("." + part + ".") != std::string::npos;
   };
-  const auto is_norm = [&](const Param& p) {
-    for (const char* norm :
-         {names.embedding_norm, names.final_norm, names.attention_norm, names.attention_out_norm,
-          names.after_attention_norm, names.mlp_norm, names.mlp_out_norm, names.after_mlp_norm, names.q_norm,
-          names.k_norm, names.head_norm}) {
-      if (has(p, norm)) return true;
-    }
-    return false;
-  };
-  for (const Param& p : model.params().list()) {
-    size_t part = 1;
-    if (is_norm(p)) {
-      part = 3;
-    } else if (has(p, names.embedding) || has(p, names.positions) || has(p, names.token_types)) {
-      part = 0;
-    } else if (has(p, names.head) || has(p, names.head_transform) || p.name == names.head_bias ||
-               has(p, names.pooler) || has(p, names.classifier)) {
-      part = 4;
-    } else if (has(p, names.down) || has(p, names.experts.router) || has(p, names.experts.shared_gate) ||
-               has(p, names.experts.shared_down) ||
-               (*names.experts.prefix && p.name.find(names.experts.prefix) != std::string::npos)) {
-      part = 2;
-    } else {
-      for (const auto* list : {&names.up, &names.experts.shared_up}) {
-        for (const char* up : *list) {
-          if (has(p, up)) part = 2;
-        }
-      }
-    }
-    parts[part].second += p.value.size();
+  for (const char* norm :
+       {names.embedding_norm, names.final_norm, names.attention_norm, names.attention_out_norm,
+        names.after_attention_norm, names.mlp_norm, names.mlp_out_norm, names.after_mlp_norm, names.q_norm,
+        names.k_norm, names.head_norm}) {
+    if (has(norm)) return kNorms;
   }
-  return parts;
+  if (has(names.embedding) || has(names.positions) || has(names.token_types)) return kEmbedding;
+  if (has(names.head) || has(names.head_transform) || param == names.head_bias || has(names.pooler) ||
+      has(names.classifier))
+    return kHead;
+  const ExpertNames& experts = names.experts;
+  if (has(names.down) || has(experts.router) || has(experts.shared_gate) || has(experts.shared_down) ||
+      (*experts.prefix && param.find(experts.prefix) != std::string::npos))
+    return kFeedForward;
+  for (const auto* list : {&names.up, &experts.shared_up}) {
+    for (const char* up : *list) {
+      if (has(up)) return kFeedForward;
+    }
+  }
+  return kAttention;
+}
+}  // namespace
+
+Weights describe_weights(const ModelSource& source) {
+  const Transformer model(source.config());  // its memory is not touched
+  const WeightNames& names = architecture(model.config()).names;
+  Weights weights;
+  weights.parts = {{"embedding", 0}, {"attention", 0}, {"feed_forward", 0}, {"norms", 0}, {"head", 0}};
+  std::map<DType, int64_t> counts;
+  for (const Param& p : model.params().list()) {
+    const StoredParam stored = source.find(p);
+    if (!stored.tensor)
+      throw Error(cat(source.path().string(), ": ", stored.name, ": not among the file's tensors"));
+    const int64_t n = p.value.size();
+    weights.parts[part_of(p.name, names)].second += n;
+    weights.count += n;
+    counts[stored.tensor.dtype] += n;
+    const bool as_it_is = !stored.transpose && stored.rows.empty() && stored.shift == 0;
+    weights.bytes += as_it_is ? stored.tensor.bytes() : static_cast<size_t>(n) * sizeof(float);
+  }
+  for (const auto& [dtype, n] : counts) {
+    if (n > counts[weights.dtype]) weights.dtype = dtype;
+  }
+  return weights;
 }
 
 MemoryNeeds memory_needs(const ModelConfig& config, ThreadPool& pool, int64_t batch, int64_t context) {
@@ -62,13 +76,12 @@ MemoryNeeds memory_needs(const ModelConfig& config, ThreadPool& pool, int64_t ba
   {
     Arena saved, scratch;
     Exec dry{pool, saved, scratch, Rng()};
-    needs.run = weights;
     if (c.generates()) {
       KvCache cache(c, context);  // not touched
       model.forward(dry, std::span(ids).first(static_cast<size_t>(std::min<int64_t>(context, 512))), cache,
                     Tensor(nullptr, DType::f32, Shape{1, c.vocab_size}));
       const auto widths = 2 * c.num_hidden_layers * c.kv_heads() * c.head_dim;
-      needs.run += static_cast<size_t>(batch) * bytes(widths * context + c.vocab_size);
+      needs.run = static_cast<size_t>(batch) * bytes(widths * context + c.vocab_size);
     } else {
       model.encode(dry, Batch::of(ids, batch),
                    Tensor(nullptr, DType::f32, Shape{batch * context, c.hidden_size}));

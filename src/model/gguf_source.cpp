@@ -6,6 +6,7 @@
 
 #include "llmtool/core/error.h"
 #include "model/gguf_names.h"
+#include "model/rope_factors.h"
 
 namespace llmtool {
 
@@ -67,6 +68,8 @@ void read_rope(const GgufFile& file, const Keys& k, ModelConfig& c) {
   s.scaling = RopeScaling::factors;
   s.factors.resize(static_cast<size_t>(t.size()));
   std::memcpy(s.factors.data(), t.data, t.bytes());
+  const auto original = static_cast<double>(k.integer("rope.scaling.original_context_length", 0));
+  if (const auto settings = settings_of_factors(s.factors, c.rope_theta, original)) s = *settings;
 }
 
 /// What GGUF says by the tensors that are there.
@@ -210,6 +213,8 @@ StoredParam GgufSource::find(const Param& p) const {
   const GgufPlace place = gguf_place(row, p.name);
   StoredParam stored;
   stored.name = place.tensor;
+  if (const auto it = file_.unreadable().find(stored.name); it != file_.unreadable().end())
+    refuse_type(stored.name, it->second);
   if (const auto it = file_.tensors().find(stored.name); it != file_.tensors().end()) {
     stored.tensor = place.expert < 0 ? it->second : expert_of(stored.name, it->second, place.expert);
     // A matrix of one row is a vector there.
@@ -246,7 +251,7 @@ void GgufSource::check_all_used(const ParamStore& params) const {
   for (const auto& [name, tensor] : file_.tensors()) {
     if (!used.contains(name)) refuse(name);
   }
-  for (const auto& [name, type] : file_.unreadable()) refuse(name + " (" + type + ")");
+  for (const auto& [name, type] : file_.unreadable()) refuse(name);
 }
 
 }  // namespace llmtool

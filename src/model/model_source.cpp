@@ -71,6 +71,8 @@ class FolderSource : public ModelSource {
     StoredParam stored{p.name, {}, p.transpose, p.file_rows};
     if (const std::string name = stored_as(p.name); !name.empty()) {
       stored.name = name;
+      const auto it = files_.unreadable().find(name);
+      if (it != files_.unreadable().end()) refuse_type(name, it->second);
       stored.tensor = files_.tensors().at(name);
     }
     return stored;
@@ -80,8 +82,7 @@ class FolderSource : public ModelSource {
     std::set<std::string> used;
     for (const Param& p : params.list()) used.insert(find(p).name);
     for (const auto& [name, type] : files_.unreadable()) {
-      if (!ignorable(name, config_))
-        throw Error(cat(path_.string(), ": ", name, ": tensors of type ", type, " cannot be read"));
+      if (!ignorable(name, config_)) refuse_type(name, type);
     }
     for (const auto& [name, tensor] : files_.tensors()) {
       if (!used.contains(name) && !ignorable(name, config_)) {
@@ -120,7 +121,7 @@ class FolderSource : public ModelSource {
       }
     }
     for (const std::string& spelling : spellings) {
-      if (files_.tensors().contains(spelling)) return spelling;
+      if (files_.tensors().contains(spelling) || files_.unreadable().contains(spelling)) return spelling;
     }
     return {};
   }
@@ -182,6 +183,11 @@ std::unique_ptr<ModelSource> ModelSource::open(const fs::path& path) {
           path.filename() == "pytorch_model.bin"
               ? "; this is a pickle, which runs code when it is read: save the model as safetensors"
               : ""));
+}
+
+void ModelSource::refuse_type(const std::string& name, const std::string& type) const {
+  throw Error(cat(path_.string(), ": ", name, ": tensors of type ", type,
+                  " cannot be read; save the model as F32, F16 or BF16"));
 }
 
 void ModelSource::read(const Param& p, float* values) const {

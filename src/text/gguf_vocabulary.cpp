@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
 #include "text/pipeline_tokenizer.h"
 #include "text/pre_tokenizer_names.h"
 #include "text/sentencepiece_tokenizer.h"
@@ -213,6 +214,9 @@ std::vector<GgufEntry> of_byte_level(const PipelineTokenizer& tokenizer, const n
   const nlohmann::json normalizer = document.value("normalizer", nlohmann::json());
   const std::string pre = pre_tokenizer_name(document.at("pre_tokenizer"));
   if (pre.empty() || !(normalizer.is_null() || normalizer.value("type", "") == "NFC")) return {};
+  if (!normalizer.is_null())
+    warn(
+        "llama.cpp takes texts as they are: one that is not in Unicode's normal form C gets other ids there");
   std::vector<std::string> merges;
   for (const nlohmann::json& merge : model.at("merges"))
     merges.push_back(merge.is_string() ? merge.get<std::string>()

@@ -18,20 +18,30 @@ using nlohmann::json;
 
 /// Each character c of the text becomes what change(c, out) appends.
 template <class Change>
-std::string by_character(const std::string& text, Change change) {
+void by_character(NormalizedText& t, Change change) {
   std::string out;
-  out.reserve(text.size());
-  for (size_t at = 0; at < text.size();) change(unicode::next(text, at), out);
-  return out;
+  out.reserve(t.text.size());
+  for (size_t at = 0; at < t.text.size();) {
+    change(unicode::next(t.text, at), out);
+    if (out.empty()) t.begins = false;
+  }
+  t.text = std::move(out);
 }
 template <class Unwanted>
-std::string without(const std::string& text, Unwanted unwanted) {
-  return by_character(text, [&](char32_t c, std::string& out) {
+void remove(NormalizedText& t, Unwanted unwanted) {
+  by_character(t, [&](char32_t c, std::string& out) {
     if (!unwanted(c)) unicode::append(out, c);
   });
 }
 
-void strip(std::string& text, bool left, bool right) {
+/// A step that changes the text alone, whose beginning stays.
+template <class Change>
+Normalizer changed(Change change) {
+  return [change](NormalizedText& t) { t.text = change(t.text); };
+}
+
+void strip(NormalizedText& t, bool left, bool right) {
+  std::string& text = t.text;
   size_t begin = text.size(), end = 0;
   for (size_t at = 0; at < text.size();) {
     const size_t from = at;
@@ -41,12 +51,13 @@ void strip(std::string& text, bool left, bool right) {
   }
   if (!right) end = text.size();
   if (!left) begin = 0;
+  if (begin > 0) t.begins = false;
   text = begin < end ? text.substr(begin, end - begin) : "";
 }
 
 /// The rules of Google's translation system for blanks and control characters, as SentencePiece has them.
-void nmt(std::string& text) {
-  text = by_character(text, [](char32_t c, std::string& out) {
+void nmt(NormalizedText& t) {
+  by_character(t, [](char32_t c, std::string& out) {
     const bool dropped =
         (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
     const bool blank = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 ||
@@ -59,9 +70,9 @@ void nmt(std::string& text) {
 Normalizer bert(const JsonObject& o) {
   const bool clean = o.boolean("clean_text", true), chinese = o.boolean("handle_chinese_chars", true);
   const bool lower = o.boolean("lowercase", true), accents = o.boolean("strip_accents", lower);
-  return [=](std::string& text, bool) {
+  return [=](NormalizedText& t) {
     if (clean || chinese) {
-      text = by_character(text, [&](char32_t c, std::string& out) {
+      by_character(t, [&](char32_t c, std::string& out) {
         const bool kept = c == '\t' || c == '\n' || c == '\r';
         if (clean && (c == 0 || c == 0xFFFD || (!kept && unicode::is_control(c)))) return;
         if (clean && (kept || unicode::is_space(c))) c = ' ';
@@ -72,9 +83,10 @@ Normalizer bert(const JsonObject& o) {
       });
     }
     if (accents) {
-      text = without(unicode::normalized(text, unicode::Form::nfd), unicode::is_nonspacing_mark);
+      t.text = unicode::normalized(t.text, unicode::Form::nfd);
+      remove(t, unicode::is_nonspacing_mark);
     }
-    if (lower) text = unicode::lowercase(text);
+    if (lower) t.text = unicode::lowercase(t.text);
   };
 }
 
@@ -82,7 +94,8 @@ Normalizer precompiled(const JsonObject& o) {
   const std::string where = o.origin() + ": precompiled_charsmap";
   const auto map =
       std::make_shared<const CharacterMap>(base64_decoded(o.string("precompiled_charsmap"), where), where);
-  return [map](std::string& text, bool) {
+  return [map](NormalizedText& t) {
+    const std::string_view text = t.text;
     std::string out;
     const auto add_characters = [&](std::string_view cluster) {
       for (size_t at = 0; at < cluster.size();) {
@@ -90,25 +103,28 @@ Normalizer precompiled(const JsonObject& o) {
         unicode::next(cluster, at);
         const std::string_view character = cluster.substr(from, at - from);
         out += map->find(character).value_or(character);
+        if (out.empty()) t.begins = false;
       }
     };
     unicode::for_graphemes(text, [&](size_t begin, size_t end) {
-      const std::string_view cluster = std::string_view(text).substr(begin, end - begin);
+      const std::string_view cluster = text.substr(begin, end - begin);
       const auto whole = cluster.size() < 6 ? map->find(cluster) : std::nullopt;
       if (whole) {
         out += *whole;
+        if (out.empty()) t.begins = false;
       } else {
         add_characters(cluster);
       }
     });
-    text = std::move(out);
+    t.text = std::move(out);
   };
 }
 
 Normalizer replace(const JsonObject& o) {
   const std::string content = o.string("content");
   const auto pattern = std::make_shared<const Regex>(read_pattern(o));
-  return [content, pattern, origin = o.origin()](std::string& text, bool) {
+  return [content, pattern, origin = o.origin()](NormalizedText& t) {
+    std::string& text = t.text;
     if (text.empty()) return;
     const size_t most = (size_t{16} << 20) + 64 * text.size();
     std::string out;
@@ -117,6 +133,7 @@ Normalizer replace(const JsonObject& o) {
       out.append(text, done, begin - done);
       out += content;
       done = end;
+      if (out.empty() && done > 0) t.begins = false;
       if (out.size() > most)
         throw Error(cat(origin, ": a text of ", text.size(), " bytes becomes more than ", most));
     });
@@ -126,7 +143,7 @@ Normalizer replace(const JsonObject& o) {
 }
 
 Normalizer form(unicode::Form which) {
-  return [which](std::string& text, bool) { text = unicode::normalized(text, which); };
+  return changed([which](const std::string& text) { return unicode::normalized(text, which); });
 }
 
 Normalizer sequence(const JsonObject& o, bool& bytes) {
@@ -135,8 +152,8 @@ Normalizer sequence(const JsonObject& o, bool& bytes) {
   std::vector<Normalizer> steps;
   for (size_t i = 0; i < list.size(); ++i)
     steps.push_back(read_normalizer(list[i], cat(o.origin(), ".normalizers[", i, "]"), bytes));
-  return [steps](std::string& text, bool continues) {
-    for (const Normalizer& step : steps) step(text, continues);
+  return [steps](NormalizedText& t) {
+    for (const Normalizer& step : steps) step(t);
   };
 }
 }  // namespace
@@ -153,22 +170,22 @@ Normalizer read_normalizer(const json& value, const std::string& origin, bool& b
   if (type == "BertNormalizer") return bert(o);
   if (type == "Precompiled") return precompiled(o);
   if (type == "Replace") return replace(o);
-  if (type == "Lowercase") return [](std::string& text, bool) { text = unicode::lowercase(text); };
-  if (type == "StripAccents") return [](std::string& text, bool) { text = without(text, unicode::is_mark); };
-  if (type == "Nmt") return [](std::string& text, bool) { nmt(text); };
+  if (type == "Lowercase") return changed(unicode::lowercase);
+  if (type == "StripAccents") return [](NormalizedText& t) { remove(t, unicode::is_mark); };
+  if (type == "Nmt") return nmt;
   if (type == "Strip") {
     const bool left = o.boolean("strip_left", true), right = o.boolean("strip_right", true);
-    return [=](std::string& text, bool) { strip(text, left, right); };
+    return [=](NormalizedText& t) { strip(t, left, right); };
   }
   if (type == "Prepend") {
-    return [front = o.string("prepend")](std::string& text, bool continues) {
-      if (!text.empty() && !continues) text.insert(0, front);
+    return [front = o.string("prepend")](NormalizedText& t) {
+      if (!t.text.empty() && !t.continues) t.text.insert(0, front);
     };
   }
   if (type == "ByteLevel") {
     if (bytes) throw Error(origin + ": bytes become characters twice");
     bytes = true;
-    return [](std::string& text, bool) { text = characters_of_bytes(text); };
+    return changed(characters_of_bytes);
   }
   throw Error(cat(origin, ": a normalizer of type \"", type, "\" is not supported"));
 }

@@ -7,9 +7,12 @@
 
 namespace llmtool {
 
-/// Changes a text. `continues`: the text goes on from a part that was given before, so that nothing is put in
-/// front of it.
-using Normalizer = std::function<void(std::string& text, bool continues)>;
+struct NormalizedText {
+  std::string text;
+  bool continues = false;  // goes on from a part that was given before: nothing is put in front of it
+  bool begins = true;      // false: its beginning was taken away
+};
+using Normalizer = std::function<void(NormalizedText&)>;
 
 /// The `normalizer` of a tokenizer.json; an empty function for null. `bytes` is set where the text becomes
 /// GPT-2's alphabet of bytes. Throws Error, opening with `origin`, on kinds that are not supported.

@@ -13,10 +13,10 @@ PipelineTokenizer::PipelineTokenizer(Pipeline pipeline, TokenizerSettings settin
   added_spelling_.resize(n);
   special_.resize(n);
   for (const AddedToken& token : p_.added) {
-    std::string spelled = token.content;
-    if (token.normalized && p_.normalizer) p_.normalizer(spelled, false);
-    (token.normalized ? normalized_ : plain_).add(token, spelled);
-    added_spelling_[static_cast<size_t>(token.id)] = spelled;
+    NormalizedText spelled = {token.content};
+    if (token.normalized && p_.normalizer) p_.normalizer(spelled);
+    (token.normalized ? normalized_ : plain_).add(token, spelled.text);
+    added_spelling_[static_cast<size_t>(token.id)] = spelled.text;
     special_[static_cast<size_t>(token.id)] = token.special;
   }
   set_special_ids();
@@ -56,7 +56,7 @@ std::string PipelineTokenizer::piece(TokenId id) const {
 }
 
 bool PipelineTokenizer::is_special(TokenId id) const {
-  check(id);
+  if (id < 0 || id >= vocab_size()) check(id);
   return special_[static_cast<size_t>(id)];
 }
 
@@ -78,12 +78,7 @@ Tokenizer::Repair PipelineTokenizer::repair() const {
   return p_.detokenizer->byte_level() ? Repair::subsequence : Repair::byte_run;
 }
 
-void PipelineTokenizer::encode_words(std::string_view text, bool first, bool continues,
-                                     std::vector<TokenId>& ids) const {
-  if (text.empty()) return;
-  Words words;
-  words.list.push_back({text, first});
-  words.continues = continues;
+void PipelineTokenizer::encode_words(Words words, std::vector<TokenId>& ids) const {
   if (p_.pre_tokenizer) p_.pre_tokenizer(words);
   for (const Words::Word& word : words.list) {
     if (!p_.bytes.mapped) {
@@ -96,21 +91,25 @@ void PipelineTokenizer::encode_words(std::string_view text, bool first, bool con
 
 void PipelineTokenizer::encode_part(std::string_view text, const EncodeOptions& options, bool first,
                                     std::vector<TokenId>& ids) const {
-  std::string changed;
+  NormalizedText normalized;
   const bool continues = first && options.continues;
   if (p_.normalizer) {
-    changed = text;
-    p_.normalizer(changed, continues);
-    text = changed;
+    normalized = {std::string(text), continues};
+    p_.normalizer(normalized);
+    text = normalized.text;
   }
-  if (normalized_.empty()) return encode_words(text, first, continues, ids);
+  const auto encode_words_of = [&](std::string_view part) {
+    if (part.empty()) return;
+    const bool at_start = first && part.data() == text.data();
+    encode_words({{{part, at_start}}, {}, continues && at_start, normalized.begins}, ids);
+  };
+  if (normalized_.empty()) return encode_words_of(text);
   normalized_.cut(text, options.parse_special.value_or(true),
                   [&](std::string_view part, const AddedToken* token) {
-                    const bool begins = first && part.data() == text.data();
                     if (token) {
                       ids.push_back(token->id);
                     } else {
-                      encode_words(part, begins, continues && begins, ids);
+                      encode_words_of(part);
                     }
                   });
 }

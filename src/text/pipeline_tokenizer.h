@@ -73,7 +73,7 @@ class PipelineTokenizer : public Tokenizer {
   void set_special_ids();
   void encode_part(std::string_view text, const EncodeOptions& options, bool first,
                    std::vector<TokenId>& ids) const;
-  void encode_words(std::string_view text, bool first, bool continues, std::vector<TokenId>& ids) const;
+  void encode_words(Words words, std::vector<TokenId>& ids) const;
 
   Pipeline p_;
   TokenizerSettings settings_;

@@ -122,7 +122,7 @@ PreTokenizer metaspace(const JsonObject& o) {
           text += c;
         }
       }
-      const bool wanted = scheme == "always" || (scheme == "first" && word.first);
+      const bool wanted = scheme == "always" || (scheme == "first" && word.first && words.begins);
       if (wanted && !(word.first && words.continues) && !text.starts_with(sign)) text.insert(0, sign);
       return true;
     });

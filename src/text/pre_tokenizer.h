@@ -19,6 +19,7 @@ struct Words {
   std::vector<Word> list;
   std::deque<std::string> changed;  // texts that are no longer parts of the original
   bool continues = false;           // nothing is put in front of the first word
+  bool begins = true;               // false: the normalizer took the whole text's beginning away
 };
 using PreTokenizer = std::function<void(Words&)>;
 

@@ -32,8 +32,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(std::string bytes, const std::str
   for (size_t i = 0; i < model_.pieces.size(); ++i) {
     const auto id = static_cast<TokenId>(i);
     const std::string& text = model_.pieces[i].text;
-    if (model_.pieces[i].type == Type::control)
-      control_.add({.id = id, .content = text, .special = true}, text);
+    if (is_special(id)) special_.add({.id = id, .content = text, .special = true}, text);
     if (text == "\n" && model_.pieces[i].type == Type::user_defined) newline_ = id;
   }
 }
@@ -97,7 +96,7 @@ std::vector<TokenId> SentencePieceTokenizer::encode(std::string_view text,
     }
   };
   if (options.parse_special.value_or(parse_special_)) {
-    control_.cut(text, true, [&](std::string_view part, const AddedToken* token) {
+    special_.cut(text, true, [&](std::string_view part, const AddedToken* token) {
       if (token) {
         ids.push_back(token->id);
       } else {

@@ -58,7 +58,7 @@ class SentencePieceTokenizer : public Tokenizer {
   sentencepiece::SentencePieceProcessor processor_;
   uint64_t hash_;
   bool adds_bos_, parse_special_;
-  AddedTokenFinder control_;
+  AddedTokenFinder special_;
   TokenId newline_ = -1;  // the piece of its own that a line break has; -1: none
 };
 

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "llmtool/core/error.h"
+#include "text/template_ast.h"
 #include "text/template_eval.h"
 #include "text/template_loop.h"
 #include "text/template_unicode.h"
@@ -180,6 +181,18 @@ std::optional<Value> subscript(Heap& heap, const Value& object, const Value& key
   if (object.is_array()) return object.items()[static_cast<size_t>(i)];
   return Value(slice(heap, object, Value(i), Value::none(), Value::none()).as<RangeObject>().start);
 }
+
+std::optional<Value> macro_attribute(Heap& heap, const FunctionObject& macro, const std::string& name) {
+  if (!macro.signature) return {};
+  if (name == "name") return heap.string(macro.name);
+  if (name == "catch_kwargs") return Value(macro.signature->takes_kwargs);
+  if (name == "catch_varargs") return Value(macro.signature->takes_varargs);
+  if (name == "caller") return Value(macro.signature->takes_caller);
+  if (name != "arguments") return {};
+  Values names;
+  for (const std::string& argument : macro.signature->names) names.push_back(heap.string(argument));
+  return heap.tuple(std::move(names));
+}
 }  // namespace
 
 std::optional<Value> native_attribute(Heap& heap, const Value& object, const std::string& name) {
@@ -202,8 +215,7 @@ std::optional<Value> native_attribute(Heap& heap, const Value& object, const std
     case Kind::kLoop:
       return loop_attribute(heap, object, name);
     case Kind::kFunction:
-      if (name == "name") return heap.string(object.as<FunctionObject>().name);
-      return {};
+      return macro_attribute(heap, object.as<FunctionObject>(), name);
     case Kind::kNamespace:
       for (const auto& [key, value] : object.as<NamespaceObject>().items) {
         if (key == name) return value;

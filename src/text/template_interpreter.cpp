@@ -241,6 +241,7 @@ Value Interpreter::macro(const std::string& name, const Statement& statement, co
   });
   heap_.watch(made.object());
   made.as<FunctionObject>().shown = cat("<Macro '", name, "'>");
+  made.as<FunctionObject>().signature = &statement.signature;
   return made;
 }
 

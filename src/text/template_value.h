@@ -143,8 +143,10 @@ struct Arguments {
   Values positional;
   std::vector<std::pair<std::string, Value>> named;
 };
+struct Signature;
 struct FunctionObject : Object {
-  std::string name, shown;  // shown: what printing gives
+  std::string name, shown;               // shown: what printing gives
+  const Signature* signature = nullptr;  // of a macro
   std::function<Value(Heap&, Arguments&)> call;
   void clear() override { call = nullptr; }
 };

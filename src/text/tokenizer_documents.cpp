@@ -1,5 +1,6 @@
 #include "text/tokenizer_documents.h"
 
+#include <map>
 #include <set>
 
 #include "llmtool/core/error.h"
@@ -76,8 +77,15 @@ json token_of(const json& document, const std::string& content) {
   return nullptr;
 }
 
-int64_t id_in(const json& document, const std::string& content) {
-  const json& vocab = document.at("model").at("vocab");
+const json& vocab_of(const json& document) {
+  static const json none;
+  const auto model = document.find("model");
+  if (model == document.end() || !model->is_object()) return none;
+  const auto vocab = model->find("vocab");
+  return vocab == model->end() ? none : *vocab;
+}
+
+int64_t id_in(const json& vocab, const std::string& content) {
   if (vocab.is_object() && vocab.contains(content))
     return exact_integer(vocab.at(content), 0, INT32_MAX).value_or(-1);
   for (size_t i = 0; vocab.is_array() && i < vocab.size(); ++i) {
@@ -85,20 +93,10 @@ int64_t id_in(const json& document, const std::string& content) {
   }
   return -1;
 }
-}  // namespace
 
-void add_named_tokens(json& document, const TokenizerSettings& s, const std::string& origin) {
-  if (!document.contains("added_tokens") || !document["added_tokens"].is_array())
-    document["added_tokens"] = json::array();
-  json& list = document["added_tokens"];
-  std::set<std::string> there;
-  for (const json& token : list) {
-    if (token.is_object() && token.contains("content") && token["content"].is_string())
-      there.insert(token["content"]);
-  }
-  const auto add = [&](json token) {
-    if (there.insert(token["content"]).second) list.push_back(std::move(token));
-  };
+/// Tokens that the settings list, in the order of the ids that they say.
+std::map<int64_t, json> listed_tokens(const TokenizerSettings& s, const std::string& origin) {
+  std::map<int64_t, json> tokens;
   if (const json decoder = s.config.value("added_tokens_decoder", json::object()); decoder.is_object()) {
     for (const auto& [id, value] : decoder.items()) {
       const JsonObject t(value, cat(origin, ": added_tokens_decoder: ", id));
@@ -108,7 +106,7 @@ void add_named_tokens(json& document, const TokenizerSettings& s, const std::str
       json token = added_token(std::stoll(id), t.string("content"), t.boolean("special", false));
       for (const char* key : {"single_word", "lstrip", "rstrip"}) token[key] = t.boolean(key, false);
       token["normalized"] = t.boolean("normalized", !token["special"].get<bool>());
-      add(std::move(token));
+      tokens.emplace(token["id"], token);
     }
   }
   if (const auto file = s.files.find("added_tokens.json"); file != s.files.end()) {
@@ -118,21 +116,59 @@ void add_named_tokens(json& document, const TokenizerSettings& s, const std::str
     for (const auto& [content, id] : added.items()) {
       const auto value = exact_integer(id, 0, int64_t{1} << 24);
       if (!value) throw Error(cat(where, ": ", content, ": expected an id, found ", shown(id)));
-      add(added_token(*value, content, false));
+      tokens.emplace(*value, added_token(*value, content, false));
     }
   }
-  std::vector<std::string> names = {s.bos, s.eos, s.unk, s.pad, s.cls, s.sep, s.mask};
-  if (const json more = s.config.value("additional_special_tokens", json::array()); more.is_array()) {
-    for (const json& token : more) {
+  return tokens;
+}
+
+/// The special tokens that the settings name.
+std::vector<std::string> special_names(const TokenizerSettings& s, const std::string& origin) {
+  std::vector<std::string> names = {s.bos, s.eos, s.unk, s.sep, s.pad, s.cls, s.mask};
+  const auto add = [&](const json& list, const char* key) {
+    for (const json& token : list.is_array() ? list : json::array()) {
       if (token.is_string()) names.push_back(token);
-      if (token.is_object())
-        names.push_back(JsonObject(token, origin + ": additional_special_tokens").string("content"));
+      if (token.is_object()) names.push_back(JsonObject(token, cat(origin, ": ", key)).string("content"));
     }
+  };
+  constexpr const char* kMore = "additional_special_tokens";
+  for (const char* key : {kMore, "extra_special_tokens"}) add(s.config.value(key, json::array()), key);
+  // The older file counts where there is no added_tokens_decoder.
+  const auto map = s.files.find("special_tokens_map.json");
+  if (map != s.files.end() && !s.config.contains("added_tokens_decoder"))
+    add(parse_json(map->second, origin + ": special_tokens_map.json").value(kMore, json::array()), kMore);
+  std::erase(names, "");
+  return names;
+}
+}  // namespace
+
+void add_named_tokens(json& document, const TokenizerSettings& s, const std::string& origin) {
+  if (!document.contains("added_tokens") || !document["added_tokens"].is_array())
+    document["added_tokens"] = json::array();
+  const json& vocab = vocab_of(document);
+  json& list = document["added_tokens"];
+  std::set<std::string> there;
+  auto next = static_cast<int64_t>(vocab.size());
+  for (const json& token : list) {
+    if (!token.is_object()) continue;
+    if (token.contains("content") && token["content"].is_string()) there.insert(token["content"]);
+    if (token.contains("id")) next = std::max(next, exact_integer(token["id"], 0, 1 << 24).value_or(-1) + 1);
   }
-  for (const std::string& name : names) {
-    if (name.empty()) continue;
-    if (const int64_t id = id_in(document, name); id >= 0) add(added_token(id, name, true));
+  // The reference library asks no more than the vocabulary for ids: what it lacks goes behind it, in turn.
+  const auto add = [&](json token) {
+    if (!there.insert(token["content"]).second) return;
+    const int64_t id = id_in(vocab, token["content"]);
+    token["id"] = id >= 0 ? id : next++;
+    list.push_back(std::move(token));
+  };
+  const std::vector<std::string> names = special_names(s, origin);
+  for (auto& [id, token] : listed_tokens(s, origin)) {
+    const bool named = std::find(names.begin(), names.end(), token["content"]) != names.end();
+    json special = token;
+    if (named) special["special"] = true;
+    add(std::move(special));
   }
+  for (const std::string& name : names) add(added_token(0, name, true));
 }
 
 TokenizerSettings with_usual_tokens(TokenizerSettings s) {
@@ -268,7 +304,7 @@ json gguf_added(const GgufTokens& t) {
   return list;
 }
 
-json vocab_of(const GgufMetadata& m, const std::vector<std::string>& texts) {
+json gguf_vocab(const GgufMetadata& m, const std::vector<std::string>& texts) {
   json vocab = json::object();
   for (size_t i = 0; i < texts.size(); ++i) {
     if (!vocab.emplace(texts[i], i).second)
@@ -285,7 +321,7 @@ json gguf_bpe(const GgufMetadata& m) {
   const GgufTokens t = tokens_of(m);
   json document = empty_document();
   document["model"] = {{"type", "BPE"},
-                       {"vocab", vocab_of(m, t.texts)},
+                       {"vocab", gguf_vocab(m, t.texts)},
                        {"merges", m.strings(std::string(kPrefix) + "merges")},
                        {"ignore_merges", pre->ignore_merges}};
   std::vector<json> steps;
@@ -319,7 +355,7 @@ json gguf_word_piece(const GgufMetadata& m) {
                                                                 : std::string();
   };
   const std::string unknown = token("unknown_token_id", 100);
-  json document = word_piece_document(vocab_of(m, t.texts), !capitals, true, nullptr, unknown);
+  json document = word_piece_document(gguf_vocab(m, t.texts), !capitals, true, nullptr, unknown);
   document["added_tokens"] = gguf_added(t);
   TokenizerSettings named;
   named.unk = unknown;

@@ -65,6 +65,14 @@ TEST(Embed, NormalizedVectorsHaveLengthOne) {
   }
 }
 
+TEST(Info, OfAnEncoderHasNoStopIds) {
+  const std::string bert = golden("bert_masked");
+  const auto row = nlohmann::json::parse(test::run_program("llmtool", {"info", bert, "--json"}).out);
+  EXPECT_EQ(row["head"], "masked language model");
+  EXPECT_FALSE(row.contains("stop_ids"));
+  EXPECT_EQ(test::run_program("llmtool", {"info", bert}).out.find("stop ids"), std::string::npos);
+}
+
 TEST(Embed, BadRowsAreNamedAndThoseBeforeAreAnswered) {
   for (const auto& [row, message] :
        {std::pair{"{\"prompt_ids\":[61]}", "text 2: token ids"},

@@ -137,6 +137,21 @@ TEST_P(Encoder, IsWrittenAndReadBack) {
   EXPECT_EQ(again.config().head, model.config().head);
 }
 
+/// transformers 5 wants both names of an untied head's bias, 4 reads the one that is no parameter here.
+TEST(BertFiles, AnUntiedHeadsBiasIsWrittenUnderBothNames) {
+  const std::filesystem::path folder = test::goldens() / "bert_masked_untied";
+  test::TempFolder place;
+  save_transformer(load_transformer(folder), place / "saved", DType::f32);
+  convert_to_folder(*ModelSource::open(folder), place / "converted", DType::f32,
+                    [](int64_t done, int64_t all) { EXPECT_LE(done, all); });
+  for (const char* name : {"saved", "converted"}) {
+    const SafetensorsFile file(place / name / "model.safetensors");
+    const Tensor bias = file.tensors().at("cls.predictions.decoder.bias");
+    ASSERT_TRUE(file.tensors().contains("cls.predictions.bias")) << name;
+    EXPECT_EQ(0, std::memcmp(file.tensors().at("cls.predictions.bias").data, bias.data, bias.bytes()));
+  }
+}
+
 TEST_P(Encoder, GgufIsReadBackOrRefused) {
   test::TempFolder place;
   const auto source = ModelSource::open(folder);

@@ -92,6 +92,43 @@ TEST(GgufExperts, AGateIsReadAsAVectorOrAsAMatrixOfOneRow) {
   test::expect_equal_parameters(vector, matrix);
 }
 
+/// The file has the factors of the frequencies alone; config.json wants the settings that made them.
+TEST(GgufRope, Llama3GoesThereAndBack) {
+  test::TempFolder place;
+  const auto config = [&](const std::filesystem::path& folder) {
+    return nlohmann::json::parse(test::read_text(folder / "config.json"))["rope_parameters"];
+  };
+  const Variant usual("llama_llama3", {{"rope_parameters",
+                                        {{"rope_type", "llama3"},
+                                         {"rope_theta", 500},
+                                         {"factor", 4},
+                                         {"low_freq_factor", 1},
+                                         {"high_freq_factor", 4},
+                                         {"original_max_position_embeddings", 24}}}});
+  for (const std::filesystem::path& folder : {test::goldens() / "llama_llama3", usual.path()}) {
+    const std::string name = folder == usual.path() ? "usual" : "golden";
+    convert(folder, place / (name + ".gguf"));
+    convert_to_folder(*ModelSource::open(place / (name + ".gguf")), place / name, DType::f32,
+                      [](int64_t, int64_t) {});
+    std::vector<float> logits[2];
+    for (const std::filesystem::path& path : {folder, place / name}) {
+      const Transformer model = load_transformer(path);
+      test::Machine machine;
+      const std::vector<int32_t> ids = {1, 5, 9, 33, 2, 17};
+      std::vector<float>& values = logits[path == folder];
+      values.resize(6 * 61);
+      KvCache cache(model.config(), 6);
+      model.forward(machine.exec, ids, cache, {values.data(), {6, 61}});
+    }
+    EXPECT_LT(test::difference(logits[0].data(), logits[1]), 1e-5) << name;  // the factors are f32
+    const nlohmann::json before = config(folder), after = config(place / name);
+    EXPECT_EQ(after["rope_type"], "llama3");
+    EXPECT_EQ(after["factor"], before["factor"]);
+    EXPECT_EQ(after["original_max_position_embeddings"], before["original_max_position_embeddings"]);
+    for (const auto& [key, value] : before.items()) EXPECT_TRUE(after.contains(key)) << key;
+  }
+}
+
 /// Of blocks, each expert's matrix is used where it lies in the tensor of all.
 TEST(GgufExperts, OfBlocksStayCloseAndWhereTheyAre) {
   test::TempFolder place;

@@ -1,20 +1,30 @@
 """Checks that llama.cpp computes what llmtool does with the GGUF files that it writes.
 
-  check_llama_cpp.py LLMTOOL MODEL...
+  check_llama_cpp.py LLMTOOL [MODEL...] [--tokenizer FILE]...
 
 Needs llama-cpp-python. Each model folder is converted to GGUF (f32) by `LLMTOOL convert`. Both then continue the same ids
 greedily, 20 tokens or what the file's context allows, and must agree; of a model without a head they make vectors, by mean
 and by the first position, that may differ by 1e-3 of the greatest value, as llama.cpp's GELU is an approximation by tanh
 from a table of f16. A model that convert refuses is named and passed over.
+
+Each --tokenizer (a folder or a file) goes into a GGUF file beside a golden's weights, of which llama.cpp reads the vocabulary
+alone. Random strings must get the same ids there as from the tokenizer itself, but for what llama.cpp does otherwise with
+every such file: it takes texts that are not in normal form C as they are, and its BERT drops all marks (not nonspacing ones
+alone), takes other blanks for the line's, has a newer Unicode and no longest word. Such strings are counted, not held to
+anything.
 """
 
+import argparse
 import json
 import pathlib
+import random
 import subprocess
-import sys
 import tempfile
+import unicodedata
 
 import llama_cpp
+
+from check_tokenizers import random_text
 
 
 def ours(llmtool, model, ids, n):
@@ -75,26 +85,89 @@ def compare_tokens(llmtool, file, ids, context):
     return "" if found == expected else f"{found} here, {expected} there"
 
 
+def excepted(text, kind, normalizes):
+    """Whether llama.cpp reads this text otherwise than the tokenizer does, whatever the file says."""
+    if kind != "WordPiece":
+        return normalizes and unicodedata.normalize("NFC", text) != text
+    odd = any(unicodedata.category(c) in ("Mc", "Me", "Mn", "Cc", "Cf", "Cn", "Co") and c not in "\t\n\r" for c in text)
+    new = any(unicodedata.category(c)[0] == "P" and c > "\u0900" for c in text)  # what Unicode calls so lately
+    return odd or new or any(len(word) > 100 for word in text.split())
+
+
+def our_ids(llmtool, model, texts, add_special, parse_special):
+    rows = "\n".join(json.dumps({"text": text}) for text in texts)
+    out = subprocess.run([llmtool, "tokenize", "encode", "--model", str(model), "--input-format", "jsonl",
+                          "--add-special-tokens" if add_special else "--no-special-tokens",
+                          "--parse-special" if parse_special else "--no-parse-special"], input=rows, capture_output=True,
+                         text=True, check=True)
+    return [[int(id) for id in line.split()] for line in out.stdout.split("\n")[:-1]]
+
+
+def compare_tokenizer(llmtool, tokenizer, count):
+    """What is wrong, or an empty text."""
+    about = json.loads(subprocess.run([llmtool, "tokenize", "inspect", "--model", tokenizer, "--json"], capture_output=True,
+                                      text=True, check=True).stdout)
+    weights = pathlib.Path(__file__).parent / "goldens" / "llama_gqa"
+    with tempfile.TemporaryDirectory() as place:
+        file = pathlib.Path(place) / "vocabulary.gguf"
+        done = subprocess.run([llmtool, "convert", str(weights), str(file), "--tokenizer", tokenizer], capture_output=True,
+                              text=True, check=True)
+        if "cannot hold" in done.stderr:
+            print(f"{tokenizer}: not converted: {done.stderr.strip().splitlines()[0]}")
+            return ""
+        theirs = llama_cpp.Llama(str(file), vocab_only=True, verbose=False)
+        rng = random.Random(1)
+        special = list(about["special_tokens"])
+        texts = [random_text(rng, special if i % 4 == 0 else []) for i in range(count)]
+        texts = [text for text in texts if text and "\0" not in text]
+        document = pathlib.Path(tokenizer, "tokenizer.json") if pathlib.Path(tokenizer).is_dir() else pathlib.Path(tokenizer)
+        normalizes = document.suffix == ".json" and json.loads(document.read_text())["normalizer"] is not None
+        held = [text for text in texts if not excepted(text, about["type"], normalizes)]
+        wrong = []
+        for add_special, parse_special in ((True, True), (False, False)):
+            for text, found in zip(held, our_ids(llmtool, tokenizer, held, add_special, parse_special), strict=True):
+                expected = theirs.tokenize(text.encode(), add_bos=add_special, special=parse_special)
+                if found != expected:
+                    wrong.append(f"{text!r}: {found} here, {expected} there")
+        print(f"{tokenizer}: {len(held)} strings compared, {len(texts) - len(held)} of those that llama.cpp reads otherwise left out")
+        return f"{len(wrong)} differ: {min(wrong, key=len)}" if wrong else ""
+
+
+def compare_model(llmtool, model):
+    """Whether they disagree."""
+    with tempfile.TemporaryDirectory() as place:
+        file = pathlib.Path(place) / "model.gguf"
+        done = subprocess.run([llmtool, "convert", model, str(file), "--dtype", "f32"], capture_output=True, text=True)
+        if done.returncode:
+            print(f"{model}: not converted: {done.stderr.strip().splitlines()[-1]}")
+            return False
+        info = json.loads(subprocess.run([llmtool, "info", str(file), "--json"], capture_output=True, text=True,
+                                         check=True).stdout)
+        ids = [1, 7, 20, 33]
+        try:
+            apart = (compare_vectors(llmtool, file, ids) if info["head"] == "none"
+                     else compare_tokens(llmtool, file, ids, info["context"]))
+        except Exception as e:
+            apart = f"llama.cpp does not open it: {e}"
+        print(f"{model}: {apart or 'equal'}", flush=True)
+        return bool(apart)
+
+
 def main():
-    llmtool, failed = sys.argv[1], 0
-    for model in sys.argv[2:]:
-        with tempfile.TemporaryDirectory() as place:
-            file = pathlib.Path(place) / "model.gguf"
-            done = subprocess.run([llmtool, "convert", model, str(file), "--dtype", "f32"], capture_output=True, text=True)
-            if done.returncode:
-                print(f"{model}: not converted: {done.stderr.strip().splitlines()[-1]}")
-                continue
-            info = json.loads(subprocess.run([llmtool, "info", str(file), "--json"], capture_output=True, text=True,
-                                             check=True).stdout)
-            ids = [1, 7, 20, 33]
-            try:
-                apart = (compare_vectors(llmtool, file, ids) if info["head"] == "none"
-                         else compare_tokens(llmtool, file, ids, info["context"]))
-            except Exception as e:
-                apart = f"llama.cpp does not open it: {e}"
-            failed += bool(apart)
-            print(f"{model}: {apart or 'equal'}", flush=True)
-    sys.exit(failed > 0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("llmtool")
+    parser.add_argument("model", nargs="*")
+    parser.add_argument("--tokenizer", action="append", default=[])
+    parser.add_argument("--count", type=int, default=1000, help="strings for each tokenizer")
+    a = parser.parse_args()
+    failed = 0
+    for model in a.model:
+        failed += compare_model(a.llmtool, model)
+    for tokenizer in a.tokenizer:
+        apart = compare_tokenizer(a.llmtool, tokenizer, a.count)
+        failed += bool(apart)
+        print(f"{tokenizer}: {apart or 'equal'}", flush=True)
+    raise SystemExit(failed > 0)
 
 
 main()

@@ -10,9 +10,7 @@
 
 namespace llmtool {
 
-/// The type that most of a model's weights are stored in. Throws Error where one is missing.
-DType stored_dtype(const ModelSource& source);
-/// The widest type that most of a model's weights have, where both formats know it: f32, f16 or bf16.
+/// The type that most of a model's weights have, where both formats know it: f32, f16 or bf16; else f32.
 DType usual_dtype(const ModelSource& source);
 
 /// Called with the number of tensors written and of all.

@@ -33,6 +33,7 @@ class ModelSource {
   const ModelConfig& config() const { return config_; }
   const std::filesystem::path& path() const { return path_; }  // the folder with config.json, or the file
   virtual const char* format() const = 0;
+  /// Throws Error naming the type where the file has it in one that cannot be read.
   virtual StoredParam find(const Param& p) const = 0;
   /// Throws Error where the files hold a tensor that none of the parameters is.
   virtual void check_all_used(const ParamStore& params) const = 0;
@@ -46,6 +47,7 @@ class ModelSource {
  protected:
   ModelSource(std::filesystem::path path, ModelConfig config)
       : path_(std::move(path)), config_(std::move(config)) {}
+  [[noreturn]] void refuse_type(const std::string& name, const std::string& type) const;
   std::filesystem::path path_;
   ModelConfig config_;
 };

@@ -22,7 +22,8 @@ std::string sentencepiece_of_gguf(const GgufMetadata& metadata);
 /// The tokenizer_config.json that belongs to it.
 std::string settings_of_gguf(const GgufMetadata& metadata);
 /// The metadata that gives llama.cpp the same ids; empty where it has no such tokenizer (unigram, word and
-/// char models).
+/// char models). What it does with every file stays: it brings no text into a normal form, and its BERT drops
+/// all marks, also those that stand for themselves (vowels of India's scripts).
 std::vector<GgufEntry> gguf_vocabulary(const Tokenizer& tokenizer);
 
 }  // namespace llmtool

@@ -110,12 +110,14 @@ TEST_F(Shards, AWrongIndexIsRefused) {
 
 TEST(SafetensorsFolder, NamesWhatItCannotRead) {
   test::TempFolder folder;
-  const std::string header = R"({"mask":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})";
+  const std::string header = R"({"mask":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]},)"
+                             R"("deep":{"dtype":"F16","shape":[1,1,1,1,1],"data_offsets":[2,4]}})";
   const uint64_t length = header.size();
   std::string file(reinterpret_cast<const char*>(&length), sizeof length);
-  test::write_text(folder / "model.safetensors", file + header + std::string(2, '\0'));
+  test::write_text(folder / "model.safetensors", file + header + std::string(4, '\0'));
   const SafetensorsFolder opened(folder.path());
   EXPECT_EQ(opened.unreadable().at("mask"), "BOOL");
+  EXPECT_EQ(opened.unreadable().at("deep"), "F16 of 5 dimensions");
   EXPECT_TRUE(opened.tensors().empty());
 }
 

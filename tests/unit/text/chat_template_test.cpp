@@ -178,6 +178,13 @@ TEST(ChatTemplate, MacrosAndBlocks) {
         "1B(){}12(3,){'c': 4}"},
        {"{% macro f() %}<{{ caller('x') }}>{% endmacro %}{% call(v) f() %}[{{ v }}]{% endcall %}", "<[x]>"},
        {"{% macro f(n) %}{{ n }}{{ f(n - 1) if n }}{% endmacro %}{{ f(3) }}", "3210"},
+       {"{% macro f(a, b=2) %}{{ varargs }}{% endmacro %}{{ f.name }} {{ f['arguments'] }} {{ f.catch_kwargs "
+        "}} "
+        "{{ f.catch_varargs }} {{ f.caller }} {{ f.other is defined }}",
+        "f ('a', 'b') False True False False"},
+       {"{% macro f() %}{{ kwargs }}{{ caller() }}{% endmacro %}{{ f.arguments }} {{ f.catch_kwargs }} {{ "
+        "f.caller }}",
+        "() True True"},
        {"{% set x %} a{{ 1 }} {% endset %}{{ x | length }}{% set y | upper %}b{% endset %}{{ y }}", "4B"},
        {"{% filter upper | replace('A', 'x') %}banana{% endfilter %}", "BxNxNx"},
        {"{% with a = 1, b = a %}{{ a }}{{ b }}{% endwith %}{{ a }}", "1"},

@@ -140,6 +140,86 @@ TEST_F(TokenizerFiles, AddedTokensTakeTheBlanksBesideThem) {
   EXPECT_EQ(tokenizer->encode("hello"), Ids{9});
 }
 
+/// As transformers 5.23: ids that the files say count for the order alone.
+TEST_F(TokenizerFiles, TokensThatTheVocabularyLacksGoBehindIt) {
+  const std::string letters =
+      R"({"<s>": 0, "</s>": 1, "<unk>": 2, "<pad>": 3, "a": 4, "b": 5, "<": 6, "x": 7, ">": 8})";
+  const auto load_with = [&](const json& config, const std::string& added) {
+    test::write_text(place / "words/vocab.json", letters);
+    test::write_text(place / "words/merges.txt", "");
+    test::write_text(place / "words/tokenizer_config.json", config.dump());
+    test::write_text(place / "words/added_tokens.json", added);
+    return load_tokenizer(place / "words");
+  };
+  std::filesystem::create_directories(place / "words");
+  const auto roberta = load_with({{"tokenizer_class", "RobertaTokenizer"}}, "{}");
+  EXPECT_EQ(roberta->encode("a<mask>b"), (Ids{4, 9, 5}));
+  EXPECT_TRUE(roberta->is_special(9));
+  const json two = {{"30", {{"content", "<y>"}}},
+                    {"9", {{"content", "<x>"}, {"special", true}}},
+                    {"4", {{"content", "b"}}}};
+  const auto decoder = load_with({{"tokenizer_class", "GPT2Tokenizer"},
+                                  {"eos_token", "</s>"},
+                                  {"bos_token", "</s>"},
+                                  {"unk_token", "</s>"},
+                                  {"pad_token", "<p>"},
+                                  {"sep_token", "<q>"},
+                                  {"added_tokens_decoder", two},
+                                  {"additional_special_tokens", {"<z>"}}},
+                                 "{}");
+  EXPECT_EQ(decoder->encode("<x><y><z><p><q>b"), (Ids{9, 10, 13, 12, 11, 5}));
+  EXPECT_EQ(decoder->vocab_size(), 14);
+  EXPECT_EQ(decoder->encode("</s>"), (Ids{1}));
+  const auto added = load_with({{"tokenizer_class", "RobertaTokenizer"}}, R"({"<x>": 40, "<mask>": 20})");
+  EXPECT_EQ(added->encode("<x><mask>"), (Ids{10, 9}));
+  EXPECT_TRUE(added->is_special(9));
+  EXPECT_FALSE(added->is_special(10));
+  test::write_text(place / "words/special_tokens_map.json",
+                   R"({"pad_token": "<p>", "additional_special_tokens": ["<x>", "<y>"]})");
+  EXPECT_EQ(
+      load_with({{"tokenizer_class", "Qwen2Tokenizer"}, {"eos_token", "</s>"}}, "{}")->encode("<p><x><y>"),
+      (Ids{9, 10, 11}));
+}
+
+TEST_F(TokenizerFiles, IdsWithoutATokenAreNotSpecial) {
+  json document = byte_level();
+  document["added_tokens"][0]["id"] = 20;
+  const auto tokenizer = load(document);
+  EXPECT_TRUE(tokenizer->is_special(20));
+  EXPECT_FALSE(tokenizer->is_special(15));
+  EXPECT_THROW(tokenizer->is_special(21), Error);
+  EXPECT_THROW(tokenizer->piece(15), Error);
+}
+
+/// As the tokenizers library, which goes by where a word's first character came from.
+TEST_F(TokenizerFiles, ABeginningThatIsTakenAwayGetsNoSignOfAFirstWord) {
+  json document = byte_level();
+  json vocab = json::object();
+  for (const char* token : {"▁", "a", "b", "d", " "}) vocab[token] = vocab.size();
+  document["model"] = {{"type", "BPE"}, {"vocab", vocab}, {"merges", json::array()}};
+  document["added_tokens"] = json::array();
+  document["decoder"] = nullptr;
+  document["pre_tokenizer"] = {
+      {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "first"}, {"split", true}};
+  const json strip = {{"type", "Strip"}, {"strip_left", true}, {"strip_right", false}},
+             erase = {{"type", "Replace"}, {"pattern", {{"String", "d"}}}, {"content", ""}},
+             change = {{"type", "Replace"}, {"pattern", {{"String", "d"}}}, {"content", "b"}},
+             prepend = {{"type", "Prepend"}, {"prepend", "d"}};
+  const auto with = [&](const json& normalizer) {
+    document["normalizer"] = normalizer;
+    return load(document);
+  };
+  EXPECT_EQ(with(strip)->encode("ab"), (Ids{0, 1, 2}));
+  EXPECT_EQ(with(strip)->encode(" a b"), (Ids{1, 0, 2}));
+  EXPECT_EQ(with(erase)->encode("ab"), (Ids{0, 1, 2}));
+  EXPECT_EQ(with(erase)->encode("dab"), (Ids{1, 2}));
+  EXPECT_EQ(with(change)->encode("dab"), (Ids{0, 2, 1, 2}));
+  EXPECT_EQ(with({{"type", "StripAccents"}})->encode("\u0301ab"), (Ids{1, 2}));
+  EXPECT_EQ(with({{"type", "Nmt"}})->encode("\u0001ab"), (Ids{1, 2}));
+  EXPECT_EQ(with({{"type", "BertNormalizer"}})->encode("\u0001ab"), (Ids{1, 2}));
+  EXPECT_EQ(with({{"type", "Sequence"}, {"normalizers", {strip, prepend}}})->encode(" ab"), (Ids{3, 1, 2}));
+}
+
 TEST_F(TokenizerFiles, ALongestTokenWinsAndFilesWithManyAreFast) {
   json document = byte_level();
   json& list = document["added_tokens"];

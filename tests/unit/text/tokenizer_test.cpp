@@ -108,6 +108,8 @@ TEST(Tokenizer, TheSpecialIdsStandWhereTheDescriptionSays) {
     EXPECT_FALSE(tokenizer->is_special(2));
     const TokenId ids[] = {1};
     EXPECT_EQ(tokenizer->decode(ids), "");
+    const std::string written = tokenizer->piece(0) + tokenizer->piece(1);
+    EXPECT_EQ(tokenizer->encode(written, {.parse_special = true}), (std::vector<TokenId>{0, 1}));
   }
 }
 
