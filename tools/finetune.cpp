@@ -30,7 +30,7 @@ struct FinetuneFlags {
   CommonFlags common;
   FinetuneOptions options;
   std::string model, output, freeze, init_adapter;
-  std::vector<std::string> data, validation;
+  std::vector<std::string> data, validation, add_tokens;
   int64_t train_last = 0, preview = 0;
   bool full = false;
   std::array<bool, std::size(kAdapters)> adapters{};
@@ -76,6 +76,7 @@ FinetuneConfig config_of(const FinetuneFlags& flags) {
   if (!flags.validation.empty()) config.data.validation = flags.validation;
   if (!flags.freeze.empty()) config.freeze = flags.freeze;
   if (flags.train_last > 0) config.train_last = flags.train_last;
+  if (!flags.add_tokens.empty()) config.add_tokens = flags.add_tokens;
   if (!flags.init_adapter.empty()) config.init_adapter = flags.init_adapter;
   choose_method(flags, config);
   return config;
@@ -131,6 +132,8 @@ std::function<int()> finetune_command(CLI::App& app) {
   app.add_option("--preview", flags->preview, "Show N examples as they would be trained, and stop")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20).description(""))
       ->type_name("N");
+  app.add_option("--add-tokens", flags->add_tokens, "Texts that become tokens of their own")
+      ->type_name("TEXT...");
   app.add_option("--allow", flags->options.allow, "Start although the linter finds this kind")
       ->type_name("KIND");
   add_run_flags(app, flags->options);

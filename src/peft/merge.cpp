@@ -23,6 +23,13 @@ std::vector<std::string> labels_of(const fs::path& folder) {
   throw Error(cat(folder.string(), ": expected score.weight or classifier.weight for task_type SEQ_CLS"));
 }
 
+/// Tokens of the embedding that an adapter's file holds whole, where it has more than the model; else 0.
+int64_t vocabulary_of(const fs::path& folder, const ModelConfig& model) {
+  const Transformer skeleton(model);  // its memory is not touched
+  const SafetensorsFile file(folder / "adapter_model.safetensors");
+  const auto at = file.tensors().find("base_model.model." + peft_name(model, skeleton.embedding().name));
+  return at != file.tensors().end() && at->second.shape[0] > model.vocab_size ? at->second.shape[0] : 0;
+}
 }  // namespace
 
 bool unties_head(const AdapterConfig& config, const ModelConfig& model) {
@@ -45,6 +52,7 @@ std::shared_ptr<const ModelSource> adapted_source(std::shared_ptr<const ModelSou
     const AdapterConfig config = read_adapter_config(folder);
     if (config.task_type == "SEQ_CLS" && base->config().head != HeadKind::classification)
       changes.labels = labels_of(folder);
+    changes.vocab_size = std::max(changes.vocab_size, vocabulary_of(folder, base->config()));
     changes.untie = changes.untie || unties_head(config, base->config());
   }
   return change_base(std::move(base), changes);

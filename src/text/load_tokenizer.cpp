@@ -142,6 +142,42 @@ Loaded tokenizer_of_gguf(const GgufMetadata& m) {
                                                   true);
 }
 
+std::shared_ptr<const Tokenizer> with_tokens(const std::shared_ptr<const Tokenizer>& tokenizer,
+                                             const std::vector<std::string>& tokens) {
+  std::vector<std::string> fresh;
+  for (const std::string& token : tokens) {
+    if (token.empty()) throw UsageError("tokenizer.add_tokens: expected texts, found an empty one");
+    if (tokenizer->find(token) < 0 && std::find(fresh.begin(), fresh.end(), token) == fresh.end())
+      fresh.push_back(token);
+  }
+  if (fresh.empty()) return tokenizer;
+  const auto* const pieces = dynamic_cast<const SentencePieceTokenizer*>(tokenizer.get());
+  const auto* const pipeline = dynamic_cast<const PipelineTokenizer*>(tokenizer.get());
+  if (!pieces && !pipeline)
+    throw Error(cat("tokenizer.add_tokens: a ", tokenizer->kind(), " tokenizer takes no more tokens"));
+  TokenizerSettings settings = pieces ? pieces->settings() : pipeline->settings();
+  json document = parse_json(pieces ? tokenizer_json(pieces->model()) : pipeline->json(), "tokenizer.json");
+  for (const auto& [name, id] :
+       {std::pair{&settings.bos, tokenizer->bos_id()}, {&settings.eos, tokenizer->eos_id()}}) {
+    if (name->empty() && id >= 0) *name = tokenizer->piece(id);
+  }
+  int64_t id = tokenizer->vocab_size();
+  for (const std::string& token : fresh) {
+    document["added_tokens"].push_back({{"id", id++},
+                                        {"content", token},
+                                        {"single_word", false},
+                                        {"lstrip", false},
+                                        {"rstrip", false},
+                                        {"normalized", false},
+                                        {"special", false}});
+  }
+  // Files that say the vocabulary in another way would contradict.
+  for (const char* file : {"tokenizer.model", "vocab.json", "merges.txt", "vocab.txt"})
+    settings.files.erase(file);
+  settings.files["tokenizer.json"] = text_of_document(document);
+  return of_json(std::move(settings), "tokenizer.json");
+}
+
 bool has_tokenizer(const fs::path& path) {
   if (!fs::exists(path)) return false;
   if (!fs::is_directory(path))

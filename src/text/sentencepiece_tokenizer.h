@@ -44,6 +44,7 @@ class SentencePieceTokenizer : public Tokenizer {
   void save(const std::filesystem::path& folder) const override;
 
   const SentencePieceModel& model() const { return model_; }
+  const TokenizerSettings& settings() const { return settings_; }
 
  private:
   const SentencePieceModel::Piece& at(TokenId id) const;

@@ -59,6 +59,8 @@ void FinetuneConfig::visit(ConfigVisitor& v) {
   });
   v.section("tokenizer", "what turns text into ids", [&](ConfigVisitor& s) {
     s.string("path", tokenizer, "tokenizer folder or file; empty: the model's");
+    s.strings("add_tokens", add_tokens,
+              "texts that become tokens of their own, from the mean of all embeddings");
   });
   v.section("adapter", "an adapter beside the model's frozen weights, with PEFT's keys",
             [&](ConfigVisitor& s) { adapter.visit(s); });
@@ -81,6 +83,10 @@ void FinetuneConfig::check() const {
   if (adapts() && (!freeze.empty() || train_last > 0))
     throw UsageError(
         "training.freeze, training.train_last: expected none beside adapter.peft_type, which freezes all");
+  if (!add_tokens.empty() && adapts() && !adapter.is_lora() && adapter.peft_type != "IA3")
+    throw UsageError(
+        "tokenizer.add_tokens: expected LORA, ADALORA or IA3, whose folders can hold an embedding, found " +
+        adapter.peft_type);
   if (loraplus_lr_ratio != 1 && adapter.peft_type != "LORA")
     throw UsageError("training.loraplus_lr_ratio: expected adapter.peft_type LORA beside it");
   if (!class_weights.empty() && !data.classifies())

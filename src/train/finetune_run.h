@@ -47,6 +47,8 @@ class FinetuneRun : public TrainingRun {
   void load_data();
   void open_model();
   void open_adapter();
+  void train_embedding();
+  int64_t vocabulary() const;  // the model's, with room for added tokens
   void set_class_weights();
   std::filesystem::path write_adapter(const std::filesystem::path& folder) const;
   void check_examples() const;

@@ -60,7 +60,7 @@ void FinetuneRun::prepare() {
 
 /// Says what the linter found and refuses what is not allowed.
 void FinetuneRun::check_examples() const {
-  const LintReport report = lint(*tokenizer_, data_.examples, base_->config().vocab_size);
+  const LintReport report = lint(*tokenizer_, data_.examples, vocabulary());
   info(report.text());
   report.require(allow_);
   if (data_.examples.train.size() == 0) throw Error("data.train: expected examples, found none");
@@ -89,6 +89,7 @@ void FinetuneRun::load_data() {
 void FinetuneRun::open_model() {
   const ModelConfig& files = base_->config();
   BaseChanges changes;
+  changes.vocab_size = vocabulary();
   changes.seed = static_cast<uint64_t>(training().seed);
   if (classifies()) {
     changes.labels = data_.examples.labels;
@@ -99,6 +100,9 @@ void FinetuneRun::open_model() {
                          ": expected a decoder with a language model's head, found another ",
                          files.model_type, " model; data.label_column makes a classifier of it"));
   }
+  if (changes.vocab_size > files.vocab_size)
+    info(cat("model: ", changes.vocab_size - files.vocab_size, " more tokens, from the mean of all"));
+  if (config_.adapts() && changes.vocab_size > files.vocab_size) train_embedding();
   if (config_.adapts()) changes.untie = unties_head(config_.adapter, files);
   const auto source = change_base(base_, changes);
   LoadOptions options;
@@ -119,6 +123,26 @@ void FinetuneRun::open_model() {
   for (ParamStore* store : stores_) store->allocate_gradients();
   set_rates(stores_, config_.learning_rates, training().schedule.learning_rate);
   set_class_weights();
+}
+
+int64_t FinetuneRun::vocabulary() const {
+  const int64_t files = base_->config().vocab_size;
+  return config_.add_tokens.empty() ? files : std::max(files, tokenizer_->vocab_size());
+}
+
+/// New tokens are nothing to a model whose embedding and head do not learn them.
+void FinetuneRun::train_embedding() {
+  Transformer skeleton(base_->config());  // its memory is not touched
+  auto& saved = config_.adapter.modules_to_save;
+  const auto add = [&](const std::string& parameter) {
+    const std::string module = parameter.substr(0, parameter.rfind('.'));
+    const std::string name = module.substr(module.rfind('.') + 1);
+    if (std::find(saved.begin(), saved.end(), name) == saved.end()) saved.push_back(name);
+  };
+  add(skeleton.embedding().name);
+  const bool tied = base_->config().tie_word_embeddings;
+  if (!classifies() && !tied) add(skeleton.head_name());
+  config_.adapter.ensure_weight_tying = tied;
 }
 
 void FinetuneRun::open_adapter() {
@@ -226,6 +250,7 @@ void FinetuneRun::write_model(const fs::path& folder, DType stored) const {
 
 fs::path FinetuneRun::write_adapter(const fs::path& folder) const {
   adapter_->save(folder, config_.model);
+  if (!config_.add_tokens.empty()) tokenizer_->save(folder);
   if (classifies()) write_file(folder / "labels.json", nlohmann::json(data_.examples.labels).dump() + "\n");
   return folder;
 }

@@ -82,6 +82,10 @@ class Tokenizer {
 /// vocab.txt, a .tiktoken file), or such a file, or a .gguf file. Throws Error naming the file and what is
 /// wrong with it.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
+/// The same with more tokens, found in a text as they are written; ids behind the vocabulary's. Those that it
+/// has are left alone. Throws UsageError on an empty one.
+std::shared_ptr<const Tokenizer> with_tokens(const std::shared_ptr<const Tokenizer>& tokenizer,
+                                             const std::vector<std::string>& tokens);
 /// Whether load_tokenizer would find files of a tokenizer there.
 bool has_tokenizer(const std::filesystem::path& path);
 

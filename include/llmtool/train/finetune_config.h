@@ -21,10 +21,11 @@ struct RateGroup {
 struct FinetuneConfig : RunConfig {
   FinetuneConfig();
 
-  std::string model;         // path of the base: a model folder, a run, a .gguf file
-  std::string init_adapter;  // PEFT folder whose weights, and whose settings, are the start
-  std::string tokenizer;     // path; empty: the model's
-  AdapterConfig adapter;     // without a peft_type weights of the model itself are learnt
+  std::string model;                    // path of the base: a model folder, a run, a .gguf file
+  std::string init_adapter;             // PEFT folder whose weights, and whose settings, are the start
+  std::string tokenizer;                // path; empty: the model's
+  std::vector<std::string> add_tokens;  // learnt besides: the embedding grows by a row each
+  AdapterConfig adapter;                // without a peft_type weights of the model itself are learnt
   ExampleConfig data;
   // More keys of the section training; those that are null here are filled into RunConfig::training by
   // settle().
