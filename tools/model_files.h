@@ -2,11 +2,25 @@
 // What commands share that open a model.
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "llmtool/model/model_source.h"
+#include "llmtool/peft/merge.h"
 #include "llmtool/text/tokenizer.h"
 
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
 namespace llmtool {
+
+/// --adapter, of a command that runs a model with adapters beside its weights.
+CLI::Option* add_adapter_flag(CLI::App& app, std::vector<std::string>& named);
+
+/// Of DIR or DIR=NUMBER, DIR being a PEFT folder, a run folder or a checkpoint. Throws UsageError.
+WeightedAdapters adapters_named(const std::vector<std::string>& named);
 
 /// The tokenizer named, or that of the model's files; nullptr where they have none that can be read.
 std::shared_ptr<const Tokenizer> tokenizer_of(const ModelSource& source, const std::string& named);

@@ -1,7 +1,10 @@
 #include "llmtool/peft/adapter_config.h"
 
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
 #include "llmtool/io/json.h"
+#include "llmtool/model/transformer.h"
+#include "peft/targets.h"
 
 namespace llmtool {
 
@@ -112,9 +115,24 @@ void AdapterConfig::check() const {
         refuse(cat(key, ".", name, ": expected ", ranks ? "a rank" : "a number", ", found ", shown(value)));
     }
   }
+  check_expressions(*this);
 }
 
 bool is_adapter_folder(const fs::path& path) { return fs::exists(path / "adapter_config.json"); }
+
+fs::path find_adapter_folder(const fs::path& path) {
+  for (const fs::path& folder : {path, path / "adapter"}) {
+    if (is_adapter_folder(folder)) return folder;
+  }
+  if (const fs::path checkpoint = newest_checkpoint(path, "adapter/adapter_config.json");
+      !checkpoint.empty()) {
+    info(cat("the run has not ended: using ", checkpoint.string()));
+    return checkpoint / "adapter";
+  }
+  throw UsageError(cat(path.string(),
+                       ": expected a PEFT folder (with adapter_config.json) or a run folder (with adapter/)",
+                       fs::exists(path) ? "" : ", found nothing there"));
+}
 
 AdapterConfig read_adapter_config(const fs::path& folder) {
   const fs::path file = folder / "adapter_config.json";

@@ -1,8 +1,8 @@
 """Checks that llama.cpp computes what llmtool does with the GGUF files that it writes.
 
-  check_llama_cpp.py LLMTOOL MODEL...
+  check_llama_cpp.py LLMTOOL MODEL[=ADAPTER]...
 
-Needs llama-cpp-python. Each model folder is converted to GGUF (f32) by `LLMTOOL convert`. Both then continue the same ids
+Needs llama-cpp-python. An adapter's PEFT folder is converted, too, and put beside both. Each model folder is converted to GGUF (f32) by `LLMTOOL convert`. Both then continue the same ids
 greedily, 20 tokens or what the file's context allows, and must agree; of a model without a head they make vectors, by mean
 and by the first position, that may differ by 1e-3 of the greatest value, as llama.cpp's GELU is an approximation by tanh
 from a table of f16. A model that convert refuses is named and passed over.
@@ -17,15 +17,17 @@ import tempfile
 import llama_cpp
 
 
-def ours(llmtool, model, ids, n):
+def ours(llmtool, model, adapter, ids, n):
     row = json.dumps({"prompt_ids": ids})
-    out = subprocess.run([llmtool, "generate", "--model", model, "-n", str(n), "--temperature", "0", "--ignore-eos",
-                          "--input-format", "jsonl", "--json"], input=row, capture_output=True, text=True, check=True)
+    beside = ["--adapter", adapter] if adapter else []
+    out = subprocess.run([llmtool, "generate", "--model", model, *beside, "-n", str(n), "--temperature", "0",
+                          "--ignore-eos", "--input-format", "jsonl", "--json"], input=row, capture_output=True, text=True,
+                         check=True)
     return json.loads(out.stdout)["ids"]
 
 
-def theirs(file, ids, n):
-    model = llama_cpp.Llama(str(file), n_ctx=64, verbose=False, n_threads=1, flash_attn=False)
+def theirs(file, lora, ids, n):
+    model = llama_cpp.Llama(str(file), n_ctx=64, verbose=False, n_threads=1, flash_attn=False, lora_path=lora)
     tokens = list(ids)
     model.reset()
     model.eval(tokens)
@@ -69,31 +71,38 @@ def compare_vectors(llmtool, file, ids):
     return ""
 
 
-def compare_tokens(llmtool, file, ids, context):
+def compare_tokens(llmtool, file, adapter, lora, ids, context):
     n = min(20, context - len(ids))  # a lost window ends the context
-    expected, found = theirs(file, ids, n), ours(llmtool, file, ids, n)
+    expected, found = theirs(file, lora, ids, n), ours(llmtool, file, adapter, ids, n)
     return "" if found == expected else f"{found} here, {expected} there"
 
 
 def main():
     llmtool, failed = sys.argv[1], 0
-    for model in sys.argv[2:]:
+    for argument in sys.argv[2:]:
+        model, _, adapter = argument.partition("=")
         with tempfile.TemporaryDirectory() as place:
             file = pathlib.Path(place) / "model.gguf"
             done = subprocess.run([llmtool, "convert", model, str(file), "--dtype", "f32"], capture_output=True, text=True)
             if done.returncode:
-                print(f"{model}: not converted: {done.stderr.strip().splitlines()[-1]}")
+                print(f"{argument}: not converted: {done.stderr.strip().splitlines()[-1]}")
                 continue
+            lora = str(pathlib.Path(place) / "adapter.gguf") if adapter else None
+            if adapter:
+                done = subprocess.run([llmtool, "convert", adapter, lora, "--model", model], capture_output=True, text=True)
+                if done.returncode:
+                    print(f"{argument}: not converted: {done.stderr.strip().splitlines()[-1]}")
+                    continue
             info = json.loads(subprocess.run([llmtool, "info", str(file), "--json"], capture_output=True, text=True,
                                              check=True).stdout)
             ids = [1, 7, 20, 33]
             try:
                 apart = (compare_vectors(llmtool, file, ids) if info["head"] == "none"
-                         else compare_tokens(llmtool, file, ids, info["context"]))
+                         else compare_tokens(llmtool, file, adapter, lora, ids, info["context"]))
             except Exception as e:
                 apart = f"llama.cpp does not open it: {e}"
             failed += bool(apart)
-            print(f"{model}: {apart or 'equal'}", flush=True)
+            print(f"{argument}: {apart or 'equal'}", flush=True)
     sys.exit(failed > 0)
 
 
