@@ -2,13 +2,15 @@
 
   check_llama_cpp.py LLMTOOL MODEL[=ADAPTER]...
 
-Needs llama-cpp-python. An adapter's PEFT folder is converted, too, and put beside both. Each model folder is converted to GGUF (f32) by `LLMTOOL convert`. Both then continue the same ids
-greedily, 20 tokens or what the file's context allows, and must agree; of a model without a head they make vectors, by mean
-and by the first position, that may differ by 1e-3 of the greatest value, as llama.cpp's GELU is an approximation by tanh
-from a table of f16. A model that convert refuses is named and passed over.
+Needs llama-cpp-python. Each model folder is converted to GGUF (f32) by `LLMTOOL convert`, the PEFT folder of an adapter
+likewise, which is then put beside both. They continue the same ids greedily, 20 tokens or what the file's context allows,
+and must agree, the log-probabilities within 1e-3, as llama.cpp keeps keys and values in f16; of a model without a head
+they make vectors, by mean and by the first position, that may differ by 1e-3 of the greatest value, as llama.cpp's GELU
+is an approximation by tanh from a table of f16. What convert refuses is named and passed over.
 """
 
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -23,7 +25,8 @@ def ours(llmtool, model, adapter, ids, n):
     out = subprocess.run([llmtool, "generate", "--model", model, *beside, "-n", str(n), "--temperature", "0",
                           "--ignore-eos", "--input-format", "jsonl", "--json"], input=row, capture_output=True, text=True,
                          check=True)
-    return json.loads(out.stdout)["ids"]
+    row = json.loads(out.stdout)
+    return row["ids"], row["logprobs"]
 
 
 def theirs(file, lora, ids, n):
@@ -31,13 +34,14 @@ def theirs(file, lora, ids, n):
     tokens = list(ids)
     model.reset()
     model.eval(tokens)
-    found = []
+    found, logprobs = [], []
     for _ in range(n):
-        logits = llama_cpp.llama_get_logits_ith(model.ctx, -1)
+        logits = llama_cpp.llama_get_logits_ith(model.ctx, -1)[:model.n_vocab()]
         best = max(range(model.n_vocab()), key=lambda i: logits[i])
         found.append(best)
+        logprobs.append(-math.log(sum(math.exp(x - logits[best]) for x in logits)))
         model.eval([best])
-    return found
+    return found, logprobs
 
 
 def our_vector(llmtool, model, ids, pooling):
@@ -73,8 +77,12 @@ def compare_vectors(llmtool, file, ids):
 
 def compare_tokens(llmtool, file, adapter, lora, ids, context):
     n = min(20, context - len(ids))  # a lost window ends the context
-    expected, found = theirs(file, lora, ids, n), ours(llmtool, file, adapter, ids, n)
-    return "" if found == expected else f"{found} here, {expected} there"
+    (expected, their_logprobs), (found, our_logprobs) = theirs(file, lora, ids, n), ours(llmtool, file, adapter, ids, n)
+    if found != expected:
+        return f"{found} here, {expected} there"
+    difference = max(abs(a - b) for a, b in zip(our_logprobs, their_logprobs, strict=True))
+    print(f"log-probabilities: {difference:.1e} apart")
+    return "" if difference < 1e-3 else f"log-probabilities: {difference:.1e} apart"
 
 
 def main():
