@@ -63,7 +63,7 @@ int run_convert(const ConvertFlags& flags) {
   const auto tokenizer = tokenizer_of(*source, flags.tokenizer);
   std::vector<TokenId> ids;
   if (!flags.verify.empty()) ids = ids_to_verify(flags.verify, tokenizer.get(), source->config().context());
-  write_model(*source, tokenizer.get(), output);
+  write_model(*source, tokenizer.get(), source->path(), output);
   nlohmann::ordered_json report = {
       {"output", flags.out}, {"format", output.format()}, {"dtype", dtype_name(output.dtype)}};
   if (!ids.empty()) {

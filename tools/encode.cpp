@@ -141,7 +141,8 @@ struct OpenModel {
 OpenModel open_model(const EncodeFlags& flags) {
   if (flags.model.empty()) throw UsageError("--model: expected a model folder or a run folder");
   const std::shared_ptr<const ModelSource> files = ModelSource::open(flags.model);
-  return {files, tokenizer_of(*files, flags.tokenizer), {files, adapters_named(flags.adapters)}};
+  const WeightedAdapters adapters = adapters_named(flags.adapters);
+  return {files, tokenizer_of(*files, flags.tokenizer, adapters), {files, adapters}};
 }
 
 /// What the user says, else what the model's files do, else what the family is used with.

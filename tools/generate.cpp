@@ -134,8 +134,9 @@ int run_generate(GenerateFlags& flags) {
     throw UsageError(cat(flags.model, ": expected a decoder with a language model's head, found a ",
                          files->config().model_type, " model for `embed`, `classify` or `fill-mask`"));
   }
-  const auto tokenizer = tokenizer_of(*files, flags.tokenizer);
-  const AdaptedModel adapted(files, adapters_named(flags.adapters));
+  const WeightedAdapters adapters = adapters_named(flags.adapters);
+  const auto tokenizer = tokenizer_of(*files, flags.tokenizer, adapters);
+  const AdaptedModel adapted(files, adapters);
   const Transformer& model = *adapted.model;
   settle_stops(config, model, tokenizer.get());
   if (!config.options.stop_strings.empty() && !tokenizer)

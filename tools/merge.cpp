@@ -79,13 +79,13 @@ int run_merge(const MergeFlags& flags) {
   const std::shared_ptr<const ModelSource> base = ModelSource::open(flags.model);
   const WeightedAdapters adapters = adapters_named(flags.adapters);
   const ModelOutput output = output_of(flags, *base, adapters);
-  const auto tokenizer = tokenizer_of(*base, flags.tokenizer);
+  const auto tokenizer = tokenizer_of(*base, flags.tokenizer, adapters);
   const MergedSource merged(base, adapters);
   const std::vector<TokenId> ids =
       flags.verify.empty() ? usual_ids(merged.config())
                            : ids_to_verify(flags.verify, tokenizer.get(), merged.config().context());
   if (output.path != flags.output) fs::create_directories(flags.output);
-  write_model(merged, tokenizer.get(), output);
+  write_model(merged, tokenizer.get(), tokenizer_place(*base, adapters), output);
   const Verified v = verify(flags, base, adapters, output, ids);
   info(cat("verified on ", v.tokens, " tokens: greatest logit difference ", v.difference.greatest,
            " to the model with adapters beside it, the same likeliest token at ", v.difference.same_best));

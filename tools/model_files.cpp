@@ -38,9 +38,17 @@ WeightedAdapters adapters_named(const std::vector<std::string>& named) {
   return adapters;
 }
 
-std::shared_ptr<const Tokenizer> tokenizer_of(const ModelSource& source, const std::string& named) {
+fs::path tokenizer_place(const ModelSource& source, const WeightedAdapters& adapters) {
+  for (auto adapter = adapters.rbegin(); adapter != adapters.rend(); ++adapter) {
+    if (has_tokenizer(adapter->first)) return adapter->first;
+  }
+  return source.path();
+}
+
+std::shared_ptr<const Tokenizer> tokenizer_of(const ModelSource& source, const std::string& named,
+                                              const WeightedAdapters& adapters) {
   if (!named.empty()) return load_tokenizer(named);
-  const fs::path& path = source.path();
+  const fs::path path = tokenizer_place(source, adapters);
   const bool could = fs::is_directory(path) || std::string(source.format()) == "GGUF";
   return could && has_tokenizer(path) ? load_tokenizer(path) : nullptr;
 }

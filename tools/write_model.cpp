@@ -10,7 +10,6 @@
 #include "llmtool/io/files.h"
 #include "llmtool/model/convert.h"
 #include "llmtool/text/gguf_vocabulary.h"
-#include "model_files.h"
 
 namespace llmtool {
 
@@ -19,23 +18,24 @@ namespace fs = std::filesystem;
 
 /// The tokenizer goes along, and what says how texts become vectors: a folder's files as they are, else what
 /// can be made of the tokenizer.
-void write_tokenizer(const ModelSource& source, const Tokenizer* tokenizer, const fs::path& folder) {
-  const auto copy = [&](const char* name) {
-    const std::string text = text_beside(source, name);
-    if (text.empty()) return false;
+void write_tokenizer(const ModelSource& source, const Tokenizer* tokenizer, const fs::path& place,
+                     const fs::path& folder) {
+  const auto copy = [&](const fs::path& from, const char* name) {
+    if (!fs::is_regular_file(from / name)) return false;
     fs::create_directories((folder / name).parent_path());
-    write_file(folder / name, text);
+    write_file(folder / name, read_file(from / name));
     return true;
   };
   bool copied = false;
   for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"})
-    copied = copy(name) || copied;
+    copied = copy(place, name) || copied;
   for (const char* name :
-       {"merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-        "chat_template.jinja", "modules.json", "sentence_bert_config.json",
-        "config_sentence_transformers.json", "1_Pooling/config.json"}) {
-    copy(name);
-  }
+       {"merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
+    copy(place, name);
+  copy(place, "chat_template.jinja") || copy(source.path(), "chat_template.jinja");
+  for (const char* name : {"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json",
+                           "1_Pooling/config.json"})
+    copy(source.path(), name);
   if (!fs::is_directory(source.path()))
     write_embedding_settings(source.embedding(), source.config().hidden_size, folder);
   if (!copied && tokenizer) tokenizer->save(folder);
@@ -68,7 +68,8 @@ void check_dtype(const ModelOutput& output) {
         cat("--dtype ", dtype_name(output.dtype), ": a Hugging Face folder holds f32, f16 or bf16"));
 }
 
-void write_model(const ModelSource& source, const Tokenizer* tokenizer, const ModelOutput& output) {
+void write_model(const ModelSource& source, const Tokenizer* tokenizer, const fs::path& place,
+                 const ModelOutput& output) {
   const ConvertProgress progress = [](int64_t done, int64_t all) {
     show_progress(cat("tensor ", done, " of ", all));
   };
@@ -76,7 +77,7 @@ void write_model(const ModelSource& source, const Tokenizer* tokenizer, const Mo
     write_gguf(source, tokenizer, output, progress);
   } else {
     convert_to_folder(source, output.path, output.dtype, progress);
-    write_tokenizer(source, tokenizer, output.path);
+    write_tokenizer(source, tokenizer, place, output.path);
   }
   show_progress("");
   info(cat("wrote ", output.path.string(), " (", output.gguf ? "GGUF" : "Hugging Face folder", ", ",

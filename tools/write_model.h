@@ -26,8 +26,9 @@ DType dtype_named(const std::string& name);
 /// Throws UsageError on a type that the format does not hold.
 void check_dtype(const ModelOutput& output);
 
-/// Writes the weights and, where there is one, the tokenizer, and says so.
-void write_model(const ModelSource& source, const Tokenizer* tokenizer, const ModelOutput& output);
+/// Writes the weights and, where there is one, the tokenizer, whose files lie in `place`, and says so.
+void write_model(const ModelSource& source, const Tokenizer* tokenizer, const std::filesystem::path& place,
+                 const ModelOutput& output);
 
 /// The first tokens of --verify's text, as many as both models read. Throws UsageError.
 std::vector<TokenId> ids_to_verify(const std::string& file, const Tokenizer* tokenizer, int64_t context);
