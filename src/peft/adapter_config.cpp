@@ -1,5 +1,7 @@
 #include "llmtool/peft/adapter_config.h"
 
+#include <cmath>
+
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
 #include "llmtool/io/json.h"
@@ -27,9 +29,15 @@ bool is_unset(const nlohmann::json& value) {
   return value.is_null() || value == false || ((value.is_object() || value.is_array()) && value.empty());
 }
 
+constexpr double kLargestAlpha = 1e9;
+
+bool is_alpha(const nlohmann::json& value) {
+  return value.is_number() && std::abs(value.get<double>()) <= kLargestAlpha;
+}
+
 void visit_low_rank(ConfigVisitor& v, AdapterConfig& c) {
   v.integer("r", c.r, {1, 1 << 16}, "LoRA: rank");
-  v.number("lora_alpha", c.lora_alpha, {},
+  v.number("lora_alpha", c.lora_alpha, {-kLargestAlpha, kLargestAlpha},
            "LoRA: the change is scaled by lora_alpha / r (AdaLoRA: by lora_alpha)");
   v.number("lora_dropout", c.lora_dropout, {0, 0.999}, "LoRA: of what goes into A");
   v.raw("rank_pattern", c.rank_pattern, "LoRA: rank by the end of a module's name");
@@ -110,7 +118,7 @@ void AdapterConfig::check() const {
     for (const auto& [name, value] : pattern->items()) {
       const bool right = peft_type == "ADALORA" ? value.is_array()
                          : ranks                ? exact_integer(value, 1, 1 << 16).has_value()
-                                                : value.is_number();
+                                                : is_alpha(value);
       if (!right)
         refuse(cat(key, ".", name, ": expected ", ranks ? "a rank" : "a number", ", found ", shown(value)));
     }

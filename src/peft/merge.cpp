@@ -58,6 +58,22 @@ bool unties(const AdapterConfig& config, const ModelConfig& model) {
 }
 }  // namespace
 
+namespace {
+/// What fine-tuning would draw at random (a head, BERT's pooler) has to come with an adapter.
+void check_complete(const ModelSource& source, const WeightedAdapters& adapters) {
+  const Transformer skeleton(source.config());
+  std::vector<std::function<bool(const Param&)>> brings;
+  for (const auto& [folder, weight] : adapters)
+    brings.push_back(Adapter::base_parameters(read_adapter_config(folder), source.config()));
+  for (const Param& p : skeleton.params().list()) {
+    const bool brought = std::any_of(brings.begin(), brings.end(), [&](const auto& has) { return has(p); });
+    if (!brought && !source.find(p).tensor)
+      throw Error(cat(source.path().string(), ": ", p.name,
+                      ": not among the file's tensors, and none of the adapters brings it"));
+  }
+}
+}  // namespace
+
 std::shared_ptr<const ModelSource> adapted_source(std::shared_ptr<const ModelSource> base,
                                                   const WeightedAdapters& adapters) {
   BaseChanges changes;
@@ -70,7 +86,9 @@ std::shared_ptr<const ModelSource> adapted_source(std::shared_ptr<const ModelSou
     }
     changes.untie = changes.untie || (base->config().tie_word_embeddings && unties(config, base->config()));
   }
-  return change_base(std::move(base), changes);
+  const auto source = change_base(base, changes);
+  if (source != base) check_complete(*source, adapters);
+  return source;
 }
 
 namespace {

@@ -119,6 +119,8 @@ TEST_F(HostileAdapter, RanksTakeNoMemoryBeforeTheFileHasThem) {
   EXPECT_BAD_FILE(with("r", "many"), "r: expected");
   EXPECT_BAD_FILE(with("rank_pattern", {{"q_proj", 60000}}), "expected (60000, 24)");
   EXPECT_BAD_FILE(with("rank_pattern", {{"q_proj", 1e30}}), "rank_pattern.q_proj: expected a rank");
+  EXPECT_BAD_FILE(with("lora_alpha", 1e300), "lora_alpha");
+  EXPECT_BAD_FILE(with("alpha_pattern", {{"q_proj", 1e300}}), "alpha_pattern.q_proj: expected a number");
   EXPECT_BAD_FILE(with("alpha_pattern", {{"q_proj", "x"}}), "alpha_pattern.q_proj: expected a number");
 }
 
@@ -163,6 +165,17 @@ TEST_F(HostileAdapter, ConfigsMustBeJsonOfKnownKeys) {
   EXPECT_BAD_FILE(with("peft_type", "MAGIC"), "peft_type");
   EXPECT_BAD_FILE(with("use_qalora", true), "use_qalora");
   EXPECT_BAD_FILE(with("init_lora_weights", "olora"), "init_lora_weights");
+}
+
+TEST_F(HostileAdapter, APoolerThatNobodyHasIsNotDrawnAtRandom) {
+  const fs::path goldens = test::source_file("tests/reference");
+  try {
+    AdaptedModel(ModelSource::open(goldens / "goldens/bert_masked"),
+                 {{goldens / "goldens_peft/bert_classifier_lora/trained", 1}});
+    FAIL() << "expected a complaint";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("bert.pooler.dense.weight"), std::string::npos) << e.what();
+  }
 }
 
 TEST_F(HostileAdapter, WhatFitsNoPartOfTheModelIsTheUsersChoice) {
