@@ -301,6 +301,7 @@ void convert_to_gguf(const ModelSource& source, const fs::path& file, DType dtyp
   const std::vector<Output> list = outputs(model, row, dtype);
   std::vector<GgufTensor> tensors;
   for (const Output& o : list) tensors.push_back(o.tensor);
+  if (file.has_parent_path()) fs::create_directories(file.parent_path());
   GgufWriter writer(file, metadata, tensors);
   std::vector<float> values;
   int64_t done = 0;
