@@ -31,6 +31,7 @@ const CommandRow kCommands[] = {
     {"classify", "Label texts with a classification model", classify_command},
     {"fill-mask", "Say what a masked-LM model expects at mask tokens", fill_mask_command},
     {"info", "Say what a model is, and what memory it takes", info_command},
+    {"merge", "Put adapters into a model's weights", merge_command},
     {"convert", "Turn a model into another format", convert_command},
     {"schema", "Print the JSON Schema of a command's config", schema_command},
 };

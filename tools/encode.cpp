@@ -20,6 +20,7 @@ using Json = nlohmann::ordered_json;
 struct EncodeFlags {
   CommonFlags common;
   std::string model, tokenizer, pooling, truncate = "none";
+  std::vector<std::string> adapters;
   PromptOptions prompts;
   bool normalize = false;
   int64_t batch_size = 32, top_k = 5;
@@ -32,12 +33,13 @@ struct Texts {
   const Tokenizer* tokenizer;
   const EncodeFlags& flags;
   Workspace workspace;
-  int64_t first = 0;  // the number of the first of them
+  std::vector<TokenId> virtual_ids;  // in front of every text
+  int64_t first = 0;                 // the number of the first of them
   std::vector<GenerationRequest> requests = {};
   std::vector<TokenId> ids = {};
   std::vector<int32_t> types = {};
   Batch batch = {};
-
+  int64_t virtual_count() const { return static_cast<int64_t>(virtual_ids.size()); }
   int64_t size() const { return static_cast<int64_t>(requests.size()); }
 };
 
@@ -53,7 +55,7 @@ void out(const std::string& line) {
 }
 
 void add(Texts& texts, GenerationRequest request) {
-  const int64_t context = texts.model.config().context();
+  const int64_t context = texts.model.config().context() - texts.virtual_count();
   const auto n = static_cast<int64_t>(request.ids.size());
   const int64_t number = texts.first + texts.size() + 1;
   if (n == 0) throw Error(cat("text ", number, ": expected at least one token, found none"));
@@ -79,9 +81,11 @@ void add(Texts& texts, GenerationRequest request) {
   if (types == 0) request.token_types.clear();  // the family has none
   check(request.token_types, types, "token_type_ids");
   request.token_types.resize(request.ids.size());
+  texts.ids.insert(texts.ids.end(), texts.virtual_ids.begin(), texts.virtual_ids.end());
   texts.ids.insert(texts.ids.end(), request.ids.begin(), request.ids.end());
+  texts.types.resize(texts.types.size() + texts.virtual_ids.size());
   texts.types.insert(texts.types.end(), request.token_types.begin(), request.token_types.end());
-  texts.batch.lengths.push_back(static_cast<int64_t>(request.ids.size()));
+  texts.batch.lengths.push_back(texts.virtual_count() + static_cast<int64_t>(request.ids.size()));
   texts.requests.push_back(std::move(request));
 }
 
@@ -102,7 +106,7 @@ int run_texts(const EncodeFlags& flags, const Transformer& model, const Tokenize
   constexpr size_t kTokens =
       8192;  // of a batch, so that long texts do not cost more memory than many short ones
   const Prompts prompts = open_prompts(flags.prompts, tokenizer);
-  Texts texts{model, tokenizer, flags, Workspace(pool)};
+  Texts texts{model, tokenizer, flags, Workspace(pool), model.virtual_ids()};
   try {
     GenerationRequest request;
     const auto next = [&] {
@@ -130,12 +134,15 @@ int run_texts(const EncodeFlags& flags, const Transformer& model, const Tokenize
 struct OpenModel {
   std::shared_ptr<const ModelSource> files;
   std::shared_ptr<const Tokenizer> tokenizer;
+  AdaptedModel adapted;
+  const Transformer& model = *adapted.model;
 };
 
 OpenModel open_model(const EncodeFlags& flags) {
   if (flags.model.empty()) throw UsageError("--model: expected a model folder or a run folder");
   const std::shared_ptr<const ModelSource> files = ModelSource::open(flags.model);
-  return {files, tokenizer_of(*files, flags.tokenizer)};
+  const WeightedAdapters adapters = adapters_named(flags.adapters);
+  return {files, tokenizer_of(*files, flags.tokenizer, adapters), {files, adapters}};
 }
 
 /// What the user says, else what the model's files do, else what the family is used with.
@@ -163,12 +170,12 @@ void check_finite(const Texts& texts, std::span<const float> values) {
 
 int run_embed(const EncodeFlags& flags) {
   ThreadPool pool(flags.common.threads);
-  const auto [files, tokenizer] = open_model(flags);
-  const Transformer model(files);
-  const EmbeddingSettings settings = embedding_of(flags, *files);
+  const OpenModel open = open_model(flags);
+  const Transformer& model = open.model;
+  const EmbeddingSettings settings = embedding_of(flags, *open.files);
   if (settings.pooling == Pooling::pooler && !model.config().pooler)
     throw UsageError("--pooling pooler: the model has no pooler");
-  return run_texts(flags, model, tokenizer.get(), pool, [&](Texts& texts) {
+  return run_texts(flags, model, open.tokenizer.get(), pool, [&](Texts& texts) {
     const int64_t C = model.config().hidden_size;
     std::vector<float> values(static_cast<size_t>(texts.size() * C));
     texts.workspace.run([&](Exec& exec) {
@@ -183,7 +190,7 @@ int run_embed(const EncodeFlags& flags) {
       Json embedding = Json::array();
       for (int64_t i = 0; i < C; ++i) embedding.push_back(vector[i] * factor);
       out(Json{{"index", texts.first + b},
-               {"tokens", texts.batch.lengths[static_cast<size_t>(b)]},
+               {"tokens", texts.requests[static_cast<size_t>(b)].ids.size()},
                {"embedding", std::move(embedding)}});
     }
   });
@@ -212,16 +219,15 @@ std::vector<double> scores_of(const ModelConfig& c, std::span<const float> logit
 
 int run_classify(const EncodeFlags& flags) {
   ThreadPool pool(flags.common.threads);
-  const auto [files, tokenizer] = open_model(flags);
-  const ModelConfig& c = files->config();
+  const OpenModel open = open_model(flags);
+  const ModelConfig& c = open.model.config();
   if (c.head != HeadKind::classification)
     throw UsageError(cat(flags.model, ": expected a model with a classification head, found none"));
-  const Transformer model(files);
-  return run_texts(flags, model, tokenizer.get(), pool, [&](Texts& texts) {
+  return run_texts(flags, open.model, open.tokenizer.get(), pool, [&](Texts& texts) {
     const auto labels = static_cast<int64_t>(c.labels.size());
     std::vector<float> logits(static_cast<size_t>(texts.size() * labels));
     texts.workspace.run([&](Exec& exec) {
-      model.classify(exec, texts.batch, {logits.data(), {texts.size(), labels}});
+      open.model.classify(exec, texts.batch, {logits.data(), {texts.size(), labels}});
     });
     check_finite(texts, logits);
     for (int64_t b = 0; b < texts.size(); ++b) {
@@ -273,15 +279,15 @@ TokenId mask_id_of(const EncodeFlags& flags, const Tokenizer* tokenizer) {
 
 int run_fill_mask(const EncodeFlags& flags) {
   ThreadPool pool(flags.common.threads);
-  const auto [files, tokenizer] = open_model(flags);
-  const ModelConfig& c = files->config();
-  const TokenId mask_id = mask_id_of(flags, tokenizer.get());
+  const OpenModel open = open_model(flags);
+  const Tokenizer* const tokenizer = open.tokenizer.get();
+  const ModelConfig& c = open.model.config();
+  const TokenId mask_id = mask_id_of(flags, tokenizer);
   if (c.head != HeadKind::language_model || c.generates())
     throw UsageError(cat(flags.model, ": expected a model with a masked-LM head, found none"));
   if (mask_id < 0 || mask_id >= c.vocab_size)
     throw UsageError(cat("--mask-id: expected the id of the mask token, below ", c.vocab_size));
-  const Transformer model(files);
-  return run_texts(flags, model, tokenizer.get(), pool, [&](Texts& texts) {
+  return run_texts(flags, open.model, tokenizer, pool, [&](Texts& texts) {
     std::vector<int64_t> rows;
     for (size_t i = 0; i < texts.ids.size(); ++i) {
       if (texts.ids[i] == mask_id) rows.push_back(static_cast<int64_t>(i));
@@ -290,8 +296,8 @@ int run_fill_mask(const EncodeFlags& flags) {
     std::vector<float> logits(rows.size() * V);
     if (!rows.empty()) {
       texts.workspace.run([&](Exec& exec) {
-        model.token_logits(exec, texts.batch, rows,
-                           {logits.data(), {static_cast<int64_t>(rows.size()), c.vocab_size}});
+        open.model.token_logits(exec, texts.batch, rows,
+                                {logits.data(), {static_cast<int64_t>(rows.size()), c.vocab_size}});
       });
     }
     check_finite(texts, logits);
@@ -302,8 +308,8 @@ int run_fill_mask(const EncodeFlags& flags) {
       Json masks = Json::array();
       for (; row < rows.size() && rows[row] < end; ++row) {
         masks.push_back(
-            {{"position", rows[row] - start},
-             {"tokens", likeliest(std::span(logits).subspan(row * V, V), flags.top_k, tokenizer.get())}});
+            {{"position", rows[row] - start - texts.virtual_count()},
+             {"tokens", likeliest(std::span(logits).subspan(row * V, V), flags.top_k, tokenizer)}});
       }
       out(Json{{"index", texts.first + b}, {"masks", std::move(masks)}});
       start = end;
@@ -314,6 +320,7 @@ int run_fill_mask(const EncodeFlags& flags) {
 std::shared_ptr<EncodeFlags> encode_flags(CLI::App& app) {
   auto f = std::make_shared<EncodeFlags>();
   app.add_option("--model,-m", f->model, "Model folder (Hugging Face), run folder, checkpoint, .gguf");
+  add_adapter_flag(app, f->adapters);
   app.add_option("--tokenizer", f->tokenizer, "Tokenizer (default: the model's)");
   app.add_option("TEXT", f->prompts.prompts, "Texts (default: a line each from standard input)");
   app.add_option("--prompt-file,-f", f->prompts.file, "File of texts");

@@ -46,6 +46,7 @@ struct GenerateConfig {
 struct GenerateFlags {
   CommonFlags common;
   std::string model, tokenizer;
+  std::vector<std::string> adapters;
   PromptOptions prompts;
   std::vector<std::pair<std::string, nlohmann::json>> given;
 };
@@ -133,8 +134,10 @@ int run_generate(GenerateFlags& flags) {
     throw UsageError(cat(flags.model, ": expected a decoder with a language model's head, found a ",
                          files->config().model_type, " model for `embed`, `classify` or `fill-mask`"));
   }
-  const auto tokenizer = tokenizer_of(*files, flags.tokenizer);
-  const Transformer model(files);
+  const WeightedAdapters adapters = adapters_named(flags.adapters);
+  const auto tokenizer = tokenizer_of(*files, flags.tokenizer, adapters);
+  const AdaptedModel adapted(files, adapters);
+  const Transformer& model = *adapted.model;
   settle_stops(config, model, tokenizer.get());
   if (!config.options.stop_strings.empty() && !tokenizer)
     throw UsageError("--stop: the model has no tokenizer");
@@ -190,6 +193,7 @@ std::function<int()> generate_command(CLI::App& app) {
   auto f = std::make_shared<GenerateFlags>();
   app.add_option("--model,-m", f->model,
                  "Model folder (Hugging Face), run folder, checkpoint, .gguf, llama2.c .bin");
+  add_adapter_flag(app, f->adapters);
   app.add_option("--tokenizer", f->tokenizer, "Tokenizer (default: the model's)");
   app.add_option("PROMPT", f->prompts.prompts, "Prompts (default: a line each from standard input)");
   app.add_option("--prompt-file,-f", f->prompts.file, "File of prompts");

@@ -1,19 +1,61 @@
 #include "model_files.h"
 
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+
+#include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
 
 namespace llmtool {
 
-std::shared_ptr<const Tokenizer> tokenizer_of(const ModelSource& source, const std::string& named) {
+namespace {
+namespace fs = std::filesystem;
+
+/// A name that is there is one, whatever it looks like.
+std::pair<fs::path, double> adapter_named(const std::string& named) {
+  const size_t at = named.rfind('=');
+  if (at == std::string::npos || fs::exists(named)) return {find_adapter_folder(named), 1};
+  const std::string number = named.substr(at + 1);
+  double weight = 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), weight);
+  if (error != std::errc() || end != number.data() + number.size() || !std::isfinite(weight))
+    throw UsageError(cat("--adapter ", named, ": expected a number behind =, found \"", number, "\""));
+  return {find_adapter_folder(named.substr(0, at)), weight};
+}
+}  // namespace
+
+CLI::Option* add_adapter_flag(CLI::App& app, std::vector<std::string>& named) {
+  return app
+      .add_option("--adapter", named, "PEFT folder or run folder, its change times SCALE; may be repeated")
+      ->type_name("DIR[=SCALE]")
+      ->allow_extra_args(false);
+}
+
+WeightedAdapters adapters_named(const std::vector<std::string>& named) {
+  WeightedAdapters adapters;
+  for (const std::string& name : named) adapters.push_back(adapter_named(name));
+  return adapters;
+}
+
+fs::path tokenizer_place(const ModelSource& source, const WeightedAdapters& adapters) {
+  for (auto adapter = adapters.rbegin(); adapter != adapters.rend(); ++adapter) {
+    if (has_tokenizer(adapter->first)) return adapter->first;
+  }
+  return source.path();
+}
+
+std::shared_ptr<const Tokenizer> tokenizer_of(const ModelSource& source, const std::string& named,
+                                              const WeightedAdapters& adapters) {
   if (!named.empty()) return load_tokenizer(named);
-  const std::filesystem::path& path = source.path();
-  const bool could = std::filesystem::is_directory(path) || std::string(source.format()) == "GGUF";
+  const fs::path path = tokenizer_place(source, adapters);
+  const bool could = fs::is_directory(path) || std::string(source.format()) == "GGUF";
   return could && has_tokenizer(path) ? load_tokenizer(path) : nullptr;
 }
 
 std::string text_beside(const ModelSource& source, const char* name) {
-  const std::filesystem::path file = source.path() / name;
-  return std::filesystem::is_regular_file(file) ? read_file(file) : "";
+  const fs::path file = source.path() / name;
+  return fs::is_regular_file(file) ? read_file(file) : "";
 }
 
 }  // namespace llmtool

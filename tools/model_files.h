@@ -2,14 +2,32 @@
 // What commands share that open a model.
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "llmtool/model/model_source.h"
+#include "llmtool/peft/merge.h"
 #include "llmtool/text/tokenizer.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace llmtool {
 
-/// The tokenizer named, or that of the model's files; nullptr where they have none that can be read.
-std::shared_ptr<const Tokenizer> tokenizer_of(const ModelSource& source, const std::string& named);
+/// --adapter, of a command that runs a model with adapters beside its weights.
+CLI::Option* add_adapter_flag(CLI::App& app, std::vector<std::string>& named);
+
+/// Of DIR or DIR=NUMBER, DIR being a PEFT folder, a run folder or a checkpoint. Throws UsageError.
+WeightedAdapters adapters_named(const std::vector<std::string>& named);
+
+/// Where the tokenizer's files are: with the last adapter that has some, which may know more tokens than the
+/// model, else with the model.
+std::filesystem::path tokenizer_place(const ModelSource& source, const WeightedAdapters& adapters);
+/// The tokenizer named, or the one at that place; nullptr where there is none that can be read.
+std::shared_ptr<const Tokenizer> tokenizer_of(const ModelSource& source, const std::string& named,
+                                              const WeightedAdapters& adapters = {});
 
 /// Of a Hugging Face folder, a file's text or "" where there is none.
 std::string text_beside(const ModelSource& source, const char* name);

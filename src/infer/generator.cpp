@@ -67,7 +67,8 @@ struct Generator::Impl {
       : model(m),
         tokenizer(t),
         options(std::move(o)),
-        context(m.config().context()),
+        virtual_ids(m.virtual_ids()),
+        context(m.config().context() - static_cast<int64_t>(virtual_ids.size())),
         saved(4096),
         scratch(generation_scratch(m, p, options.batch_size, options.echo)),
         exec{p, saved, scratch, Rng()} {}
@@ -84,7 +85,8 @@ struct Generator::Impl {
   const Transformer& model;
   const Tokenizer* tokenizer;
   GenerationOptions options;
-  int64_t context;
+  std::vector<int32_t> virtual_ids;  // in front of every prompt
+  int64_t context;                   // behind them
   Arena saved, scratch;
   Exec exec;
   std::deque<std::unique_ptr<Slot>> slots;  // in the order of delivery
@@ -121,7 +123,8 @@ std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, 
   if (ids.empty()) throw UsageError(cat("prompt ", index + 1, ": expected at least one token, found none"));
   if (length_given > context && !options.truncate_left) {
     throw Error(cat("prompt ", index + 1, ": ", ids.size(), " tokens do not fit the model's context of ",
-                    context, "; --truncate left drops the beginning"));
+                    context, virtual_ids.empty() ? "" : " behind the adapter's virtual tokens",
+                    "; --truncate left drops the beginning"));
   }
   if (length_given > context) {  // half of the context stays for the prompt, BOS in front
     const int64_t room = context - std::min(options.max_new_tokens, context / 2);
@@ -131,7 +134,10 @@ std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, 
   p->request = std::move(request);
   const double start = now();
   const int64_t length = static_cast<int64_t>(p->request.ids.size());
-  p->cache = std::make_unique<KvCache>(model.config(), std::min(context, length + options.max_new_tokens));
+  p->cache =
+      std::make_unique<KvCache>(model.config(), static_cast<int64_t>(virtual_ids.size()) +
+                                                    std::min(context, length + options.max_new_tokens));
+  model.forward(exec, virtual_ids, *p->cache, {});
   if (options.echo) {
     read_echoed(*p);
   } else {

@@ -19,9 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 }  // namespace
 
-namespace {
-/// The model of a run's newest whole checkpoint; empty where there is none.
-fs::path newest_checkpoint(const fs::path& run) {
+fs::path newest_checkpoint(const fs::path& run, const char* file) {
   std::map<int64_t, fs::path> steps;
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(run / "checkpoints", none)) {
@@ -31,20 +29,18 @@ fs::path newest_checkpoint(const fs::path& run) {
     if (numbered) steps[std::stoll(name.substr(5))] = entry.path();
   }
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    if (fs::exists(step->second / "model" / "config.json") && verify_manifest(step->second).empty())
-      return step->second / "model";
+    if (fs::exists(step->second / file) && verify_manifest(step->second).empty()) return step->second;
   }
   return {};
 }
-}  // namespace
 
 fs::path find_model_folder(const fs::path& path) {
   for (const fs::path& folder : {path, path / "model"}) {
     if (fs::exists(folder / "config.json")) return folder;
   }
-  if (const fs::path folder = newest_checkpoint(path); !folder.empty()) {
-    info(cat("the run has not ended: using ", folder.parent_path().string()));
-    return folder;
+  if (const fs::path checkpoint = newest_checkpoint(path, "model/config.json"); !checkpoint.empty()) {
+    info(cat("the run has not ended: using ", checkpoint.string()));
+    return checkpoint / "model";
   }
   throw UsageError(cat(path.string(),
                        ": expected a model folder (with config.json) or a run folder (with model/)",

@@ -71,30 +71,6 @@ void check_experts(const ModelConfig& c) {
   }
 }
 
-/// What would change the model on its way into llama.cpp's hands.
-void check_gguf(const ModelConfig& c, const Architecture& row) {
-  if (row.causal && !c.generates())
-    throw UsageError(cat("GGUF: expected a decoder with a language model's head, found ", class_of(c)));
-  if (!row.causal && c.head != HeadKind::none)
-    throw UsageError(cat("GGUF: expected ", row.class_stem, "Model, found ", class_of(c),
-                         ", for whose head the format has no place"));
-  const ModelConfig usual = ModelConfig::of_family(c.model_type);
-  if (c.hidden_act != usual.hidden_act) refuse(cat(c.model_type, " with ", c.hidden_act));
-  const bool plain = c.model_type == "qwen3" || c.model_type == "qwen3_moe" || c.model_type == "olmo2" ||
-                     row.norm_offset != 0;
-  if (plain && c.attention_bias) refuse(c.model_type + " with attention_bias");
-  const bool no_head_dim = c.model_type == "qwen2" || c.model_type == "qwen2_moe";
-  if (no_head_dim && c.num_attention_heads * c.head_dim != c.hidden_size)
-    refuse(cat(c.model_type, " with head_dim ", c.head_dim));
-  if (row.positions == Positions::alibi_bf16) refuse("falcon with ALiBi");
-  if (c.model_type == "falcon" && !on(row.parallel, c)) refuse("falcon with its parts one after another");
-  if (c.model_type == "falcon" && c.attention_bias) refuse("falcon with biases");
-  if (c.model_type == "gpt_neox" && !c.attention_bias) refuse("gpt_neox without attention_bias");
-  check_windows(c, row);
-  check_scaling(c.rope_scaling);
-  if (*row.names.experts.router) check_experts(c);
-}
-
 /// Metadata behind the name of the architecture.
 class Keys {
  public:
@@ -223,22 +199,39 @@ std::vector<Output> outputs(const Transformer& model, const Architecture& row, D
 }
 
 /// Values as the file has them: rows in its order, norms with what the family adds.
-void to_file_order(const ModelConfig& c, const Param& p, std::vector<float>& values,
-                   std::vector<float>& spare) {
-  const GgufFamily& family = *gguf_family_of(c.model_type);
-  if (family.norms_shifted && p.value.shape.rank == 1) {
-    for (int64_t i = 0; i < p.value.size(); ++i) values[static_cast<size_t>(i)] += 1;
+void to_file_order(const ModelConfig& c, const Param& p, std::vector<float>& values) {
+  if (gguf_family_of(c.model_type)->norms_shifted && p.value.shape.rank == 1) {
+    for (float& value : values) value += 1;
   }
-  const std::vector<int64_t> rows = family.pairs_adjacent ? adjacent_rows(c, p.name) : std::vector<int64_t>();
-  if (rows.empty()) return;
-  const size_t cols = static_cast<size_t>(p.value.size()) / rows.size();
-  spare = values;
-  for (size_t r = 0; r < rows.size(); ++r) {
-    std::copy_n(spare.begin() + static_cast<std::ptrdiff_t>(r * cols), cols,
-                values.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(rows[r]) * cols));
-  }
+  to_gguf_rows(c, p.name, values);
 }
 }  // namespace
+
+void check_gguf(const ModelConfig& c) {
+  const Architecture& row = architecture(c);
+  if (row.causal && !c.generates())
+    throw UsageError(cat("GGUF: expected a decoder with a language model's head, found ", class_of(c)));
+  if (!row.causal && c.head != HeadKind::none)
+    throw UsageError(cat("GGUF: expected ", row.class_stem, "Model, found ", class_of(c),
+                         ", for whose head the format has no place"));
+  const ModelConfig usual = ModelConfig::of_family(c.model_type);
+  if (c.hidden_act != usual.hidden_act) refuse(cat(c.model_type, " with ", c.hidden_act));
+  const bool plain = c.model_type == "qwen3" || c.model_type == "qwen3_moe" || c.model_type == "olmo2" ||
+                     row.norm_offset != 0;
+  if (plain && c.attention_bias) refuse(c.model_type + " with attention_bias");
+  const bool no_head_dim = c.model_type == "qwen2" || c.model_type == "qwen2_moe";
+  if (no_head_dim && c.num_attention_heads * c.head_dim != c.hidden_size)
+    refuse(cat(c.model_type, " with head_dim ", c.head_dim));
+  if (row.positions == Positions::alibi_bf16) refuse("falcon with ALiBi");
+  if (c.model_type == "falcon" && !on(row.parallel, c)) refuse("falcon with its parts one after another");
+  if (c.model_type == "falcon" && c.attention_bias) refuse("falcon with biases");
+  if ((c.model_type == "gemma" || c.model_type == "gemma2") && !c.tie_word_embeddings)
+    refuse(c.model_type + " with a head of its own");
+  if (c.model_type == "gpt_neox" && !c.attention_bias) refuse("gpt_neox without attention_bias");
+  check_windows(c, row);
+  check_scaling(c.rope_scaling);
+  if (*row.names.experts.router) check_experts(c);
+}
 
 DType usual_dtype(const ModelSource& source) {
   const DType most = describe_weights(source).dtype;
@@ -272,7 +265,7 @@ void convert_to_gguf(const ModelSource& source, const fs::path& file, DType dtyp
                      const std::vector<GgufEntry>& vocabulary, const ConvertProgress& progress) {
   const ModelConfig& c = source.config();
   const Architecture& row = architecture(c);
-  check_gguf(c, row);
+  check_gguf(c);
   const Transformer model(c);  // its memory is not touched
   source.check_all_used(model.params());
   std::vector<GgufEntry> metadata = gguf_metadata(source, row, dtype);
@@ -281,14 +274,15 @@ void convert_to_gguf(const ModelSource& source, const fs::path& file, DType dtyp
   const std::vector<Output> list = outputs(model, row, dtype);
   std::vector<GgufTensor> tensors;
   for (const Output& o : list) tensors.push_back(o.tensor);
+  if (file.has_parent_path()) fs::create_directories(file.parent_path());
   GgufWriter writer(file, metadata, tensors);
-  std::vector<float> values, spare;
+  std::vector<float> values;
   int64_t done = 0;
   for (const Output& o : list) {
     for (const Param* const p : o.params) {
       values.resize(static_cast<size_t>(p->value.size()));
       source.read(*p, values.data());
-      to_file_order(c, *p, values, spare);
+      to_file_order(c, *p, values);
       writer.write(Tensor(values.data(), o.tensor.shape.rank == 3 ? p->value.shape : o.tensor.shape),
                    from_f32);
     }

@@ -67,14 +67,28 @@ void Transformer::encode(Exec& exec, const Batch& batch, Tensor hidden) const {
   copy_rows(exec, x.f32(), x.cols(), hidden.f32(), x.cols(), x.rows(), x.cols());
 }
 
+Tensor Transformer::Impl::behind_prefix(Exec& exec, Tensor hidden, std::vector<int64_t>& starts) const {
+  const int64_t P = virtual_tokens.count;
+  if (P == 0) return hidden;
+  std::vector<int64_t> rows;
+  for (size_t b = 0; b + 1 < starts.size(); ++b) {
+    for (int64_t row = starts[b] + P; row < starts[b + 1]; ++row) rows.push_back(row);
+  }
+  for (size_t b = 0; b < starts.size(); ++b) starts[b] -= P * static_cast<int64_t>(b);
+  const Tensor kept = exec.scratch.take({static_cast<int64_t>(rows.size()), hidden.cols()});
+  gather_rows(exec, hidden, rows, kept);
+  return kept;
+}
+
 void Transformer::embed_sequences(Exec& exec, const Batch& batch, Pooling pooling, Tensor vectors) const {
   const Impl& m = *impl_;
   if (pooling == Pooling::pooler && !m.pooler)
     throw Error(cat("[model] ", class_of(m.config), " has no pooler"));
   ArenaScope scope(exec.scratch);
-  const std::vector<int64_t> starts = m.starts_of(exec, batch);
-  const Tensor hidden = exec.scratch.take({starts.back(), m.config.hidden_size});
+  std::vector<int64_t> starts = m.starts_of(exec, batch);
+  Tensor hidden = exec.scratch.take({starts.back(), m.config.hidden_size});
   encode(exec, batch, hidden);
+  if (!m.virtual_tokens.embeddings) hidden = m.behind_prefix(exec, hidden, starts);
   if (pooling == Pooling::mean) return mean_rows(exec, hidden, starts, vectors);
   std::vector<int64_t> rows;
   for (size_t b = 0; b < batch.lengths.size(); ++b)

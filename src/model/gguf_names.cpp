@@ -1,5 +1,6 @@
 #include "model/gguf_names.h"
 
+#include <algorithm>
 #include <set>
 
 #include "llmtool/core/error.h"
@@ -159,6 +160,16 @@ std::vector<int64_t> adjacent_rows(const ModelConfig& config, const std::string&
   if (is(qkv[0])) return adjacent_pairs(config.num_attention_heads, config.head_dim);
   if (is(qkv[1])) return adjacent_pairs(config.kv_heads(), config.head_dim);
   return {};
+}
+
+void to_gguf_rows(const ModelConfig& config, const std::string& parameter, std::span<float> values) {
+  const bool moves = gguf_family_of(config.model_type)->pairs_adjacent;
+  const std::vector<int64_t> rows = moves ? adjacent_rows(config, parameter) : std::vector<int64_t>();
+  if (rows.empty()) return;
+  const size_t cols = values.size() / rows.size();
+  const std::vector<float> ours(values.begin(), values.end());
+  for (size_t r = 0; r < rows.size(); ++r)
+    std::copy_n(ours.data() + r * cols, cols, values.data() + static_cast<size_t>(rows[r]) * cols);
 }
 
 }  // namespace llmtool

@@ -1,6 +1,7 @@
 #pragma once
 // What GGUF calls a family and its parts, and how it stores them.
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,5 +45,11 @@ std::vector<int64_t> adjacent_pairs(int64_t heads, int64_t D);
 /// The rows of the parameter named `parameter` in a file with adjacent pairs; empty where it is no query or
 /// key.
 std::vector<int64_t> adjacent_rows(const ModelConfig& config, const std::string& parameter);
+
+/// Brings the rows of a parameter, or of what is added to it, into the order of a file.
+void to_gguf_rows(const ModelConfig& config, const std::string& parameter, std::span<float> values);
+
+/// Throws UsageError where llmtool would write what llama.cpp runs otherwise.
+void check_gguf(const ModelConfig& config);
 
 }  // namespace llmtool

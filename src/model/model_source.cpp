@@ -174,6 +174,8 @@ bool begins_with_gguf(const fs::path& path) {
 }  // namespace
 
 std::unique_ptr<ModelSource> ModelSource::open(const fs::path& path) {
+  if (!fs::exists(path / "config.json") && fs::is_regular_file(path / "model.gguf"))
+    return std::make_unique<GgufSource>(path / "model.gguf");
   if (!fs::is_regular_file(path)) return std::make_unique<FolderSource>(find_model_folder(path));
   if (path.extension() == ".gguf" || begins_with_gguf(path)) return std::make_unique<GgufSource>(path);
   if (path.extension() == ".bin" && path.filename() != "pytorch_model.bin")

@@ -65,6 +65,8 @@ struct Transformer::Impl {
                         const std::function<void(int64_t layer)>& prepare) const;
   /// The same for whole sequences.
   Tensor last_layer(Exec& exec, const Batch& batch, std::span<const int64_t> starts) const;
+  /// Rows without those of a learnt prefix, which are keys and values alone, and their starts.
+  Tensor behind_prefix(Exec& exec, Tensor hidden, std::vector<int64_t>& starts) const;
   /// Where each sequence starts, and where the last ends. Throws Error naming what does not fit, an id of the
   /// batch among it.
   std::vector<int64_t> starts_of(Exec& exec, const Batch& batch) const;

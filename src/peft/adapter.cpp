@@ -27,7 +27,7 @@ std::function<bool(const Param&)> Adapter::base_parameters(const AdapterConfig& 
 
 Adapter::~Adapter() = default;
 
-Adapter::Adapter(Transformer& model, const AdapterConfig& config, bool strict)
+Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::filesystem::path& folder)
     : model_(model), config_(config) {
   config_.check();
   Targets targets(config_, model.config());
@@ -56,7 +56,7 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, bool strict)
       if (("," + known + ",").find(", " + end + ",") == std::string::npos)
         known += (known.empty() ? " " : ", ") + end;
     }
-    if ((strict && !unmatched.empty()) || modules_.empty()) {
+    if ((folder.empty() && !unmatched.empty()) || modules_.empty()) {
       throw UsageError(cat("adapter.target_modules: ", unmatched.empty() ? "nothing" : *unmatched.begin(),
                            unmatched.empty() ? "" : ":",
                            " matches no linear layer of this model (experts and routers apart); it has",
@@ -68,6 +68,7 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, bool strict)
   for (const Param& p : model.params().list()) {
     if (targets.is_saved(module_of(p.name)) || targets.trains_bias(p.name)) saved_.insert(p.name);
   }
+  if (!folder.empty()) check_shapes(folder);
   store_.allocate();
   if (config_.use_dora) {
     int64_t rows = 0;
@@ -239,6 +240,10 @@ std::map<std::string, int64_t> Adapter::ranks() const {
   for (const auto& [name, kept] : allocator_->kept())
     ranks[name] = std::count(kept.begin(), kept.end(), true);
   return ranks;
+}
+
+const EmbeddingChange* Adapter::embedding_change() const {
+  return embedding_change_ == SIZE_MAX ? nullptr : &model_.embedding_changes()[embedding_change_];
 }
 
 const LowRank* Adapter::change_of(const std::string& parameter) const {

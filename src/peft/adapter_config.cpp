@@ -1,7 +1,12 @@
 #include "llmtool/peft/adapter_config.h"
 
+#include <cmath>
+
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
 #include "llmtool/io/json.h"
+#include "llmtool/model/transformer.h"
+#include "peft/targets.h"
 
 namespace llmtool {
 
@@ -24,9 +29,15 @@ bool is_unset(const nlohmann::json& value) {
   return value.is_null() || value == false || ((value.is_object() || value.is_array()) && value.empty());
 }
 
+constexpr double kLargestAlpha = 1e9;
+
+bool is_alpha(const nlohmann::json& value) {
+  return value.is_number() && std::abs(value.get<double>()) <= kLargestAlpha;
+}
+
 void visit_low_rank(ConfigVisitor& v, AdapterConfig& c) {
   v.integer("r", c.r, {1, 1 << 16}, "LoRA: rank");
-  v.number("lora_alpha", c.lora_alpha, {},
+  v.number("lora_alpha", c.lora_alpha, {-kLargestAlpha, kLargestAlpha},
            "LoRA: the change is scaled by lora_alpha / r (AdaLoRA: by lora_alpha)");
   v.number("lora_dropout", c.lora_dropout, {0, 0.999}, "LoRA: of what goes into A");
   v.raw("rank_pattern", c.rank_pattern, "LoRA: rank by the end of a module's name");
@@ -107,14 +118,29 @@ void AdapterConfig::check() const {
     for (const auto& [name, value] : pattern->items()) {
       const bool right = peft_type == "ADALORA" ? value.is_array()
                          : ranks                ? exact_integer(value, 1, 1 << 16).has_value()
-                                                : value.is_number();
+                                                : is_alpha(value);
       if (!right)
         refuse(cat(key, ".", name, ": expected ", ranks ? "a rank" : "a number", ", found ", shown(value)));
     }
   }
+  check_expressions(*this);
 }
 
 bool is_adapter_folder(const fs::path& path) { return fs::exists(path / "adapter_config.json"); }
+
+fs::path find_adapter_folder(const fs::path& path) {
+  for (const fs::path& folder : {path, path / "adapter"}) {
+    if (is_adapter_folder(folder)) return folder;
+  }
+  if (const fs::path checkpoint = newest_checkpoint(path, "adapter/adapter_config.json");
+      !checkpoint.empty()) {
+    info(cat("the run has not ended: using ", checkpoint.string()));
+    return checkpoint / "adapter";
+  }
+  throw UsageError(cat(path.string(),
+                       ": expected a PEFT folder (with adapter_config.json) or a run folder (with adapter/)",
+                       fs::exists(path) ? "" : ", found nothing there"));
+}
 
 AdapterConfig read_adapter_config(const fs::path& folder) {
   const fs::path file = folder / "adapter_config.json";

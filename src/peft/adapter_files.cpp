@@ -12,6 +12,7 @@
 #include "llmtool/nn/block.h"
 #include "llmtool/peft/adapter.h"
 #include "peft/adalora.h"
+#include "peft/adapter_file.h"
 #include "peft/targets.h"
 
 namespace llmtool {
@@ -213,13 +214,25 @@ void Adapter::save(const fs::path& folder, const std::string& base) const {
 }
 
 namespace {
-/// The values of p as it is here, from a file's tensor of `expected` shape.
-void read_values(const Tensor& stored, const Param& p, const std::string& where) {
+const Tensor& tensor_named(const SafetensorsFile& stored, const std::string& name, const fs::path& file) {
+  const auto it = stored.tensors().find(name);
+  if (it == stored.tensors().end())
+    throw Error(cat(file.string(), ": ", name, ": not among the file's tensors"));
+  return it->second;
+}
+
+/// The shape of p in files, which is that of the tensor found there.
+Shape check_shape(const Tensor& stored, const Param& p, const std::string& where) {
   Shape expected = p.value.shape;
   if (p.transpose) std::swap(expected.dims[0], expected.dims[1]);
-  if (!(stored.shape == expected))
-    throw Error(cat(where, ": expected ", expected.text(), ", found ", stored.shape.text(),
-                    "; is the adapter of another model?"));
+  if (stored.shape == expected) return expected;
+  throw Error(cat(where, ": expected ", expected.text(), ", found ", stored.shape.text(),
+                  "; is the adapter of another model?"));
+}
+
+/// The values of p as it is here, from a file's tensor.
+void read_values(const Tensor& stored, const Param& p, const std::string& where) {
+  const Shape expected = check_shape(stored, p, where);
   std::vector<float> values(static_cast<size_t>(p.value.size()));
   to_f32(stored.data, stored.dtype, values.data(), p.value.size());
   for (const float v : values) {
@@ -257,23 +270,39 @@ std::map<std::string, std::vector<bool>> kept_ranks(const nlohmann::json& patter
 }
 }  // namespace
 
-void Adapter::read(const fs::path& folder) {
+fs::path adapter_weights(const fs::path& folder) {
   const fs::path file = folder / "adapter_model.safetensors";
-  if (!fs::exists(file)) {
-    const bool pickle = fs::exists(folder / "adapter_model.bin");
-    throw Error(cat(file.string(),
-                    pickle ? ": not there, and adapter_model.bin is a pickle, which runs code when it is "
-                             "read; save the adapter as safetensors"
-                           : ": not there"));
+  if (fs::exists(file)) return file;
+  const bool pickle = fs::exists(folder / "adapter_model.bin");
+  throw Error(cat(file.string(),
+                  pickle ? ": not there, and adapter_model.bin is a pickle, which runs code when it is read; "
+                           "save the adapter as safetensors"
+                         : ": not there"));
+}
+
+/// Before memory is taken for what the config says.
+void Adapter::check_shapes(const fs::path& folder) const {
+  const fs::path file = adapter_weights(folder);
+  const SafetensorsFile stored(file);
+  std::set<std::string> cut;
+  if (config_.peft_type == "ADALORA") {  // lists as long as the ranks are
+    for (const auto& [module, kept] : kept_ranks(config_.rank_pattern, config_.init_r, folder)) {
+      for (const char* part : {"A", "B", "E"}) cut.insert(cat("base_model.model.", module, ".lora_", part));
+    }
   }
+  for (const Param& p : store_.list()) {
+    const bool of_file = p.trainable && !cut.contains(p.name);
+    if (of_file) check_shape(tensor_named(stored, p.name, file), p, cat(file.string(), ": ", p.name));
+  }
+}
+
+void Adapter::read(const fs::path& folder) {
+  const fs::path file = adapter_weights(folder);
   const SafetensorsFile stored(file);
   std::set<std::string> used;
   const auto find = [&](const std::string& name) -> const Tensor& {
-    const auto it = stored.tensors().find(name);
-    if (it == stored.tensors().end())
-      throw Error(cat(file.string(), ": ", name, ": not among the file's tensors"));
     used.insert(name);
-    return it->second;
+    return tensor_named(stored, name, file);
   };
   std::set<const Param*> done;
   const auto kept = allocator_ ? kept_ranks(read_adapter_config(folder).rank_pattern, config_.init_r, folder)
@@ -328,12 +357,16 @@ void Adapter::read(const fs::path& folder) {
   measure_magnitudes();
 }
 
-void Adapter::set_scale(double scale) {
-  if (scale == 1) return;
-  if (embedding_change_ != SIZE_MAX)
-    model_.embedding_changes()[embedding_change_].scale *= static_cast<float>(scale);
+void Adapter::check_scalable() const {
   if (!config_.is_lora())
     throw UsageError(cat("a scale is for low-rank adapters; ", config_.peft_type, " has none"));
+}
+
+void Adapter::set_scale(double scale) {
+  if (scale == 1) return;
+  check_scalable();
+  if (embedding_change_ != SIZE_MAX)
+    model_.embedding_changes()[embedding_change_].scale *= static_cast<float>(scale);
   for (const auto& [name, c] : changes_) {
     auto& list = c.site.linear->parts()[c.site.part].changes;
     list[c.index].scale *= static_cast<float>(scale);
@@ -350,7 +383,12 @@ std::unique_ptr<Adapter> Adapter::load(Transformer& model, const fs::path& folde
                     " changed the base at random; save the adapter converted "
                     "(path_initial_model_for_weight_conversion)"));
   }
-  std::unique_ptr<Adapter> adapter(new Adapter(model, config, false));
+  std::unique_ptr<Adapter> adapter;
+  try {
+    adapter.reset(new Adapter(model, config, folder));
+  } catch (const UsageError& e) {
+    throw UsageError(cat((folder / "adapter_config.json").string(), ": ", e.what()));
+  }
   if (config.init_lora_weights == "pissa") adapter->initialize_pissa(0);
   adapter->read(folder);
   adapter->set_scale(scale);

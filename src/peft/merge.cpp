@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "llmtool/core/error.h"
+#include "llmtool/io/json.h"
 #include "llmtool/io/safetensors.h"
+#include "peft/adapter_file.h"
 #include "peft/targets.h"
 
 namespace llmtool {
@@ -11,22 +13,41 @@ namespace llmtool {
 namespace {
 namespace fs = std::filesystem;
 
-/// Labels for the rows of the classification head that an adapter's file holds.
-std::vector<std::string> labels_of(const fs::path& folder) {
-  const SafetensorsFile file(folder / "adapter_model.safetensors");
-  std::vector<std::string> labels;
+/// Rows of the classification head that an adapter's file holds.
+int64_t head_rows(const fs::path& folder) {
+  const fs::path weights = adapter_weights(folder);
+  const SafetensorsFile file(weights);
   for (const auto& [name, tensor] : file.tensors()) {
     const bool head = name.ends_with(".score.weight") || name.ends_with(".classifier.weight");
-    for (int64_t i = 0; head && i < tensor.shape[0]; ++i) labels.push_back(cat("LABEL_", i));
-    if (head) return labels;
+    if (head && tensor.shape.rank == 2) return tensor.shape[0];
   }
-  throw Error(cat(folder.string(), ": expected score.weight or classifier.weight for task_type SEQ_CLS"));
+  throw Error(cat(weights.string(), ": expected score.weight or classifier.weight for task_type SEQ_CLS"));
+}
+
+/// Labels of that head: those that its folder names, else the model's where it has so many.
+std::vector<std::string> labels_of(const fs::path& folder, const ModelConfig& model) {
+  const auto rows = static_cast<size_t>(head_rows(folder));
+  const fs::path file = folder / "labels.json";
+  std::vector<std::string> labels;
+  if (fs::exists(file)) {
+    const nlohmann::json names = read_json(file);
+    for (const auto& name : names) {
+      if (name.is_string()) labels.push_back(name.get<std::string>());
+    }
+    if (!names.is_array() || labels.size() != names.size() || labels.size() != rows)
+      throw Error(
+          cat(file.string(), ": expected a list of the head's ", rows, " labels, found ", shown(names)));
+    return labels;
+  }
+  if (model.head == HeadKind::classification && model.labels.size() == rows) return model.labels;
+  for (size_t i = 0; i < rows; ++i) labels.push_back(cat("LABEL_", i));
+  return labels;
 }
 
 /// Tokens of the embedding that an adapter's file holds whole, where it has more than the model; else 0.
 int64_t vocabulary_of(const fs::path& folder, const ModelConfig& model) {
   const Transformer skeleton(model);  // its memory is not touched
-  const SafetensorsFile file(folder / "adapter_model.safetensors");
+  const SafetensorsFile file(adapter_weights(folder));
   const auto at = file.tensors().find("base_model.model." + peft_name(model, skeleton.embedding().name));
   return at != file.tensors().end() && at->second.shape[0] > model.vocab_size ? at->second.shape[0] : 0;
 }
@@ -45,18 +66,52 @@ bool unties_head(const AdapterConfig& config, const ModelConfig& model) {
   return targets.is_saved(module) || (config.peft_type == "LORA" && targets.names(module));
 }
 
+namespace {
+/// What fine-tuning would draw at random (a head, BERT's pooler) has to come with an adapter.
+void check_complete(const ModelSource& source, const WeightedAdapters& adapters) {
+  const Transformer skeleton(source.config());
+  std::vector<std::function<bool(const Param&)>> brings;
+  for (const auto& [folder, weight] : adapters)
+    brings.push_back(Adapter::base_parameters(read_adapter_config(folder), source.config()));
+  for (const Param& p : skeleton.params().list()) {
+    const bool brought = std::any_of(brings.begin(), brings.end(), [&](const auto& has) { return has(p); });
+    if (!brought && !source.find(p).tensor)
+      throw Error(cat(source.path().string(), ": ", p.name,
+                      ": not among the file's tensors, and none of the adapters brings it"));
+  }
+}
+}  // namespace
+
 std::shared_ptr<const ModelSource> adapted_source(std::shared_ptr<const ModelSource> base,
                                                   const WeightedAdapters& adapters) {
   BaseChanges changes;
   for (const auto& [folder, weight] : adapters) {
     const AdapterConfig config = read_adapter_config(folder);
-    if (config.task_type == "SEQ_CLS" && base->config().head != HeadKind::classification)
-      changes.labels = labels_of(folder);
+    if (config.task_type == "SEQ_CLS") {
+      std::vector<std::string> labels = labels_of(folder, base->config());
+      const bool known = base->config().head == HeadKind::classification && labels == base->config().labels;
+      if (!known) changes.labels = std::move(labels);
+    }
     changes.vocab_size = std::max(changes.vocab_size, vocabulary_of(folder, base->config()));
     changes.untie = changes.untie || unties_head(config, base->config());
   }
-  return change_base(std::move(base), changes);
+  const auto source = change_base(base, changes);
+  if (source != base) check_complete(*source, adapters);
+  return source;
 }
+
+namespace {
+/// What one adapter brings whole, another cannot.
+void check_apart(const std::vector<std::unique_ptr<Adapter>>& adapters) {
+  std::set<std::string> all;
+  for (const auto& adapter : adapters) {
+    for (const std::string& name : adapter->saved()) {
+      if (!all.insert(name).second)
+        throw UsageError(cat("--adapter: expected adapters that go together, found two that replace ", name));
+    }
+  }
+}
+}  // namespace
 
 AdaptedModel::AdaptedModel(std::shared_ptr<const ModelSource> base, const WeightedAdapters& folders) {
   const auto source = adapted_source(std::move(base), folders);
@@ -68,6 +123,7 @@ AdaptedModel::AdaptedModel(std::shared_ptr<const ModelSource> base, const Weight
   };
   model = std::make_unique<Transformer>(source, LoadOptions{any});
   for (const auto& [folder, scale] : folders) adapters.push_back(Adapter::load(*model, folder, scale));
+  check_apart(adapters);
 }
 
 MergedSource::MergedSource(std::shared_ptr<const ModelSource> base, const WeightedAdapters& folders)
@@ -80,10 +136,13 @@ MergedSource::MergedSource(std::shared_ptr<const ModelSource> base, const Weight
     if (read_adapter_config(folder).init_lora_weights == "pissa") load_weights(skeleton_, *base_);
     adapters_.push_back(Adapter::load(skeleton_, folder));
     weights_.push_back(weight);
-    if (!adapters_.back()->foldable())
-      throw UsageError(cat(folder.string(), ": ", adapters_.back()->config().peft_type,
-                           ": no weight can hold it; `generate --adapter` runs it as it is"));
+    try {
+      adapters_.back()->check_foldable(weight);
+    } catch (const UsageError& e) {
+      throw UsageError(cat(folder.string(), ": ", e.what()));
+    }
   }
+  check_apart(adapters_);
 }
 
 void MergedSource::read(const Param& p, float* values) const {

@@ -54,12 +54,29 @@ Regex whole(const std::string& pattern, const std::string& origin) {
   }
 }
 
+Regex end_of_name(const std::string& pattern, const std::string& origin) {
+  return whole("(?:.*\\.)?(?:" + pattern + ")", origin);
+}
+
 bool found(const Regex& regex, const std::string& text) {
   bool any = false;
   regex.for_each(text, [&](size_t, size_t) { any = true; });
   return any;
 }
 }  // namespace
+
+void check_expressions(const AdapterConfig& config) {
+  for (const auto& [key, names] : {std::pair{"target_modules", &config.target_modules},
+                                   {"exclude_modules", &config.exclude_modules},
+                                   {"feedforward_modules", &config.feedforward_modules}}) {
+    if (names->expression) whole(*names->expression, cat("adapter.", key));
+  }
+  if (config.peft_type == "ADALORA") return;  // whose patterns are names
+  for (const auto& [key, patterns] :
+       {std::pair{"rank_pattern", &config.rank_pattern}, {"alpha_pattern", &config.alpha_pattern}}) {
+    for (const auto& [name, value] : patterns->items()) end_of_name(name, cat("adapter.", key));
+  }
+}
 
 std::string peft_name(const ModelConfig& model, const std::string& module) {
   std::string name = module;
@@ -171,7 +188,7 @@ bool Targets::trains_bias(const std::string& parameter) const {
 
 std::optional<double> Targets::in_pattern(const nlohmann::json& pattern, const std::string& module) const {
   for (const auto& [key, value] : pattern.items()) {
-    const auto it = patterns_.try_emplace(key, whole("(?:.*\\.)?(?:" + key + ")", "adapter: " + key)).first;
+    const auto it = patterns_.try_emplace(key, end_of_name(key, cat("adapter: ", key))).first;
     if (found(it->second, peft_name(model_, module))) return value.get<double>();
   }
   return {};

@@ -15,6 +15,9 @@ namespace llmtool {
 /// PEFT's name of a module that the model's own files spell otherwise, and back.
 std::string peft_name(const ModelConfig& model, const std::string& module);
 
+/// Throws UsageError naming the key where an expression of the config cannot be read.
+void check_expressions(const AdapterConfig& config);
+
 /// Names as PEFT matches them, modules by the names of their classes in transformers.
 class Targets {
  public:

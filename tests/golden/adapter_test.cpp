@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "golden.h"
+#include "llmtool/infer/generator.h"
 #include "llmtool/io/json.h"
 #include "llmtool/peft/merge.h"
 #include "llmtool/train/optimizer.h"
@@ -215,13 +216,42 @@ TEST_P(PeftGolden, ThirtyStepsOfAdamWEqualPefts) {
 
 TEST_P(PeftGolden, FoldedWeightsGiveTheSameLogits) {
   open(folder / "trained");
-  if (!adapter->foldable()) GTEST_SKIP() << "no weight can hold it";
+  if (!adapter->config().is_lora() && adapter->config().peft_type != "IA3")
+    GTEST_SKIP() << "no weight can hold it";
   const fs::path base_folder = folder / json.at("base").get<std::string>();
   const MergedSource merged(ModelSource::open(base_folder), {{folder / "trained", 1}});
   adapter.reset();
   model = std::make_unique<Transformer>(merged.config());
   load_weights(*model, merged);
   EXPECT_LT(difference(logits().data(), values<float>("logits_trained")), 1e-4);
+}
+
+TEST_P(PeftGolden, GeneratesWhatPeftDoes) {
+  const nlohmann::json all = read_json(adapter_goldens() / "answers.json");
+  const auto expected = all.at("answers").find(GetParam());
+  if (expected == all.at("answers").end()) GTEST_SKIP() << "no language model";
+  open(folder / "trained");
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.max_new_tokens = 12;
+  options.logprobs = 0;
+  options.echo = true;
+  ThreadPool pool(2);
+  Generator generator(*model, nullptr, pool, options);
+  const auto prompt = all.at("prompt").get<std::vector<TokenId>>();
+  int left = 2;  // together
+  generator.run(
+      [&](GenerationRequest& request) {
+        request = {"", prompt};
+        return left-- > 0;
+      },
+      [&](const GenerationResult& r) {
+        EXPECT_EQ(r.prompt_ids, prompt);
+        EXPECT_EQ(r.prompt_logprobs.size(), prompt.size());
+        EXPECT_EQ(r.ids, expected->at("ids").get<std::vector<TokenId>>());
+        const auto logprobs = expected->at("logprobs").get<std::vector<double>>();
+        for (size_t i = 0; i < logprobs.size(); ++i) EXPECT_NEAR(r.logprobs[i], logprobs[i], 1e-4) << i;
+      });
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, PeftGolden, ::testing::ValuesIn(adapter_names()),

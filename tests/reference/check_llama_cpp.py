@@ -1,11 +1,12 @@
 """Checks that llama.cpp computes what llmtool does with the GGUF files that it writes.
 
-  check_llama_cpp.py LLMTOOL [MODEL...] [--tokenizer FILE]...
+  check_llama_cpp.py LLMTOOL [MODEL[=ADAPTER]...] [--tokenizer FILE]...
 
-Needs llama-cpp-python. Each model folder is converted to GGUF (f32) by `LLMTOOL convert`. Both then continue the same ids
-greedily, 20 tokens or what the file's context allows, and must agree; of a model without a head they make vectors, by mean
-and by the first position, that may differ by 1e-3 of the greatest value, as llama.cpp's GELU is an approximation by tanh
-from a table of f16. A model that convert refuses is named and passed over.
+Needs llama-cpp-python. Each model folder is converted to GGUF (f32) by `LLMTOOL convert`, the PEFT folder of an adapter
+likewise, which is then put beside both. They continue the same ids greedily, 20 tokens or what the file's context allows,
+and must agree, the log-probabilities within 1e-3, as llama.cpp keeps keys and values in f16; of a model without a head
+they make vectors, by mean and by the first position, that may differ by 1e-3 of the greatest value, as llama.cpp's GELU
+is an approximation by tanh from a table of f16. What convert refuses is named and passed over.
 
 Each --tokenizer (a folder or a file) goes into a GGUF file beside a golden's weights, of which llama.cpp reads the vocabulary
 alone. Random strings must get the same ids there as from the tokenizer itself, but for what llama.cpp does otherwise with
@@ -16,6 +17,7 @@ anything.
 
 import argparse
 import json
+import math
 import pathlib
 import random
 import subprocess
@@ -27,25 +29,29 @@ import llama_cpp
 from check_tokenizers import random_text
 
 
-def ours(llmtool, model, ids, n):
+def ours(llmtool, model, adapter, ids, n):
     row = json.dumps({"prompt_ids": ids})
-    out = subprocess.run([llmtool, "generate", "--model", model, "-n", str(n), "--temperature", "0", "--ignore-eos",
-                          "--input-format", "jsonl", "--json"], input=row, capture_output=True, text=True, check=True)
-    return json.loads(out.stdout)["ids"]
+    beside = ["--adapter", adapter] if adapter else []
+    out = subprocess.run([llmtool, "generate", "--model", model, *beside, "-n", str(n), "--temperature", "0",
+                          "--ignore-eos", "--input-format", "jsonl", "--json"], input=row, capture_output=True, text=True,
+                         check=True)
+    row = json.loads(out.stdout)
+    return row["ids"], row["logprobs"]
 
 
-def theirs(file, ids, n):
-    model = llama_cpp.Llama(str(file), n_ctx=64, verbose=False, n_threads=1, flash_attn=False)
+def theirs(file, lora, ids, n):
+    model = llama_cpp.Llama(str(file), n_ctx=64, verbose=False, n_threads=1, flash_attn=False, lora_path=lora)
     tokens = list(ids)
     model.reset()
     model.eval(tokens)
-    found = []
+    found, logprobs = [], []
     for _ in range(n):
-        logits = llama_cpp.llama_get_logits_ith(model.ctx, -1)
+        logits = llama_cpp.llama_get_logits_ith(model.ctx, -1)[:model.n_vocab()]
         best = max(range(model.n_vocab()), key=lambda i: logits[i])
         found.append(best)
+        logprobs.append(-math.log(sum(math.exp(x - logits[best]) for x in logits)))
         model.eval([best])
-    return found
+    return found, logprobs
 
 
 def our_vector(llmtool, model, ids, pooling):
@@ -79,10 +85,14 @@ def compare_vectors(llmtool, file, ids):
     return ""
 
 
-def compare_tokens(llmtool, file, ids, context):
+def compare_tokens(llmtool, file, adapter, lora, ids, context):
     n = min(20, context - len(ids))  # a lost window ends the context
-    expected, found = theirs(file, ids, n), ours(llmtool, file, ids, n)
-    return "" if found == expected else f"{found} here, {expected} there"
+    (expected, their_logprobs), (found, our_logprobs) = theirs(file, lora, ids, n), ours(llmtool, file, adapter, ids, n)
+    if found != expected:
+        return f"{found} here, {expected} there"
+    difference = max(abs(a - b) for a, b in zip(our_logprobs, their_logprobs, strict=True))
+    print(f"log-probabilities: {difference:.1e} apart")
+    return "" if difference < 1e-3 else f"log-probabilities: {difference:.1e} apart"
 
 
 def excepted(text, kind, normalizes):
@@ -133,23 +143,34 @@ def compare_tokenizer(llmtool, tokenizer, count):
         return f"{len(wrong)} differ: {min(wrong, key=len)}" if wrong else ""
 
 
-def compare_model(llmtool, model):
+def convert(llmtool, *arguments):
+    """Whether it did."""
+    done = subprocess.run([llmtool, "convert", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        print(f"{arguments[0]}: not converted: {done.stderr.strip().splitlines()[-1]}")
+    return done.returncode == 0
+
+
+def compare_model(llmtool, argument):
     """Whether they disagree."""
+    model, _, adapter = argument.partition("=")
     with tempfile.TemporaryDirectory() as place:
-        file = pathlib.Path(place) / "model.gguf"
-        done = subprocess.run([llmtool, "convert", model, str(file), "--dtype", "f32"], capture_output=True, text=True)
-        if done.returncode:
-            print(f"{model}: not converted: {done.stderr.strip().splitlines()[-1]}")
+        file, lora = pathlib.Path(place) / "model.gguf", None
+        if not convert(llmtool, model, str(file), "--dtype", "f32"):
             return False
+        if adapter:
+            lora = str(pathlib.Path(place) / "adapter.gguf")
+            if not convert(llmtool, adapter, lora, "--model", model):
+                return False
         info = json.loads(subprocess.run([llmtool, "info", str(file), "--json"], capture_output=True, text=True,
                                          check=True).stdout)
         ids = [1, 7, 20, 33]
         try:
             apart = (compare_vectors(llmtool, file, ids) if info["head"] == "none"
-                     else compare_tokens(llmtool, file, ids, info["context"]))
+                     else compare_tokens(llmtool, file, adapter, lora, ids, info["context"]))
         except Exception as e:
             apart = f"llama.cpp does not open it: {e}"
-        print(f"{model}: {apart or 'equal'}", flush=True)
+        print(f"{argument}: {apart or 'equal'}", flush=True)
         return bool(apart)
 
 

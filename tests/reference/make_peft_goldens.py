@@ -16,6 +16,8 @@ is random, so that none hides a mistake; of PiSSA the first is what PEFT's SVD m
   losses            (30,): the sum of the targets' cross-entropies over their count, of a step's two rows together
   losses_total      (30,): with AdaLoRA's orthogonal regularisation, which is what is minimised
   kept              (30, M, init_r) bytes of AdaLoRA: what the pattern keeps after each step, M as "modules" names them
+answers.json holds, of every trained/ of a language model, the ids that PEFT's generate makes greedily of the same prompt,
+and their log-probabilities; --answers writes it alone.
 Of float64_difference in golden.json: the largest relative difference of the losses of the same run in double.
 """
 
@@ -342,22 +344,45 @@ def write_golden(family, method, seed, out):
           f"{difference:.1e}, largest file {largest / 1000:.0f} KB", flush=True)
 
 
+def write_answers(out):
+    """Twelve greedy tokens behind the same prompt, by every folder of a language model that is there."""
+    prompt, answers = [5, 17, 42, 8], {}
+    for folder in sorted(out.glob("*/trained")):
+        about = json.loads((folder.parent / "golden.json").read_text())
+        if about["family"].endswith("_classifier"):
+            continue
+        model = peft.PeftModel.from_pretrained(load_base(folder.parent / about["base"]), str(folder)).eval()
+        made = model.generate(input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=int),
+                              do_sample=False, max_new_tokens=12, min_new_tokens=12, eos_token_id=None, pad_token_id=0,
+                              return_dict_in_generate=True, output_logits=True)
+        ids = made.sequences[0, -12:].tolist()
+        logprobs = [float(logits[0].log_softmax(-1)[i]) for logits, i in zip(made.logits, ids, strict=True)]
+        answers[folder.parent.name] = dict(ids=ids, logprobs=[round(x, 6) for x in logprobs])
+    lines = [f"{json.dumps(name)}: {json.dumps(answer)}" for name, answer in answers.items()]
+    (out / "answers.json").write_text(
+        f'{{"prompt": {json.dumps(prompt)}, "answers": {{\n' + ",\n".join(lines) + "\n}}\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=list(FAMILIES))
     parser.add_argument("--method", choices=list(METHODS))
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("tests/reference/goldens_peft"))
+    parser.add_argument("--answers", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     warnings.simplefilter("ignore")
     hf.utils.logging.disable_progress_bar()
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.answers:
+        return write_answers(args.out)
     for method, (_, families) in METHODS.items():
         for family in [args.family] if args.family and args.method else families:
             if args.method in (None, method) and args.family in (None, family):
                 write_golden(family, method, args.seed, args.out)
+    write_answers(args.out)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class AnswerText {
 };
 
 /// An answer depends on its prompt, the options and its number alone, not on its company or the number of
-/// threads.
+/// threads. An adapter's virtual tokens stand in front of every prompt and are no part of the results.
 class Generator {
  public:
   using Source = std::function<bool(GenerationRequest&)>;            // false: no more

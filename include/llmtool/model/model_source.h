@@ -24,7 +24,8 @@ struct StoredParam {
 
 class ModelSource {
  public:
-  /// Opens a Hugging Face folder, a run folder (its model/), a checkpoint, a .gguf file or a llama2.c .bin.
+  /// Opens a Hugging Face folder, a run folder (its model/), a checkpoint, a .gguf file (or a folder with
+  /// model.gguf) or a llama2.c .bin.
   /// Weights are mapped, not read. Throws UsageError where there is no model, Error on files that are broken
   /// or not supported.
   static std::unique_ptr<ModelSource> open(const std::filesystem::path& path);

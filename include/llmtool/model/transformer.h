@@ -171,6 +171,8 @@ void load_weights(Transformer& model, const std::filesystem::path& path);
 void load_weights(Transformer& model, const ModelSource& source);
 /// The folder that holds config.json: `path` itself, or the model/ of a run folder. Throws UsageError.
 std::filesystem::path find_model_folder(const std::filesystem::path& path);
+/// The newest whole checkpoint of a run that holds this file; empty where there is none.
+std::filesystem::path newest_checkpoint(const std::filesystem::path& run, const char* file);
 /// Writes config.json, generation_config.json and model.safetensors; `stored` is the weights' dtype in the
 /// file.
 void save_transformer(const Transformer& model, const std::filesystem::path& folder, DType stored);

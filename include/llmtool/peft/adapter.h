@@ -32,7 +32,7 @@ class Adapter {
 
   /// Attaches an adapter whose values are not yet set. Throws UsageError naming the key where nothing would
   /// be changed.
-  Adapter(Transformer& model, const AdapterConfig& config) : Adapter(model, config, true) {}
+  Adapter(Transformer& model, const AdapterConfig& config) : Adapter(model, config, {}) {}
   /// Attaches that of a PEFT folder; what it changes is multiplied by `scale` (of low-rank changes alone).
   /// Throws Error naming file and tensor.
   static std::unique_ptr<Adapter> load(Transformer& model, const std::filesystem::path& folder,
@@ -67,18 +67,25 @@ class Adapter {
   /// AdaLoRA: module -> ranks that are left; empty before the first allocation.
   std::map<std::string, int64_t> ranks() const;
 
-  /// The parameter's values as they are with the adapter in them, `weight` times. Throws UsageError where the
-  /// adapter is none that a weight can hold.
+  /// The parameter's values as they are with the adapter in them, low-rank changes times `weight`. Throws
+  /// UsageError as check_foldable does.
   void fold(const Param& p, float* values, double weight) const;
   /// The name of one of the model's own parameters in adapter_model.safetensors.
   std::string file_name(const Param& p) const;
-  bool foldable() const { return config_.is_lora() || config_.peft_type == "IA3"; }
+  /// Throws UsageError where no weight can hold the adapter, or where it has no change to multiply.
+  void check_foldable(double weight) const;
+  /// Names of the model's own parameters that it brings whole.
+  const std::set<std::string>& saved() const { return saved_; }
   /// The low-rank change of a parameter; nullptr where there is none.
   const LowRank* change_of(const std::string& parameter) const;
+  /// That of the embedding; nullptr where there is none.
+  const EmbeddingChange* embedding_change() const;
 
  private:
-  /// `strict`: each name of target_modules must be one of the model's.
-  Adapter(Transformer& model, const AdapterConfig& config, bool strict);
+  /// `folder`: whose values are to come, empty where there is none; then each name of target_modules must be
+  /// one of the model's.
+  Adapter(Transformer& model, const AdapterConfig& config, const std::filesystem::path& folder);
+  void check_shapes(const std::filesystem::path& folder) const;
   void attach_low_rank(const LinearSite& site, Targets& targets);
   void attach_embedding(Targets& targets);
   void attach_scale(const LinearSite& site, const Targets& targets);
@@ -88,6 +95,7 @@ class Adapter {
   void initialize_low_rank(uint64_t seed);
   void initialize_pissa(uint64_t seed);
   void measure_magnitudes();
+  void check_scalable() const;
   void set_scale(double scale);
   void write_config(const std::filesystem::path& folder, const std::string& base) const;
   std::vector<Param*> trained_base() const;

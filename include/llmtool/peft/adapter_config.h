@@ -56,5 +56,7 @@ struct AdapterConfig {
 AdapterConfig read_adapter_config(const std::filesystem::path& folder);
 /// Whether a path is an adapter's folder.
 bool is_adapter_folder(const std::filesystem::path& path);
+/// The PEFT folder that `path` is, or that a run folder or a checkpoint holds. Throws UsageError.
+std::filesystem::path find_adapter_folder(const std::filesystem::path& path);
 
 }  // namespace llmtool

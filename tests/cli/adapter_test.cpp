@@ -1,0 +1,211 @@
+// Adapters on the command line: generate, embed, classify, merge, convert.
+
+#include "llmtool/io/gguf.h"
+#include "llmtool/io/safetensors.h"
+#include "run_fixture.h"
+
+namespace llmtool {
+namespace {
+
+using nlohmann::json;
+using test::Arguments;
+using test::json_rows;
+using test::read_text;
+using test::run_program;
+using test::RunResult;
+namespace fs = std::filesystem;
+
+class AdapterTools : public ::testing::Test {
+ protected:
+  static fs::path golden(const std::string& name) {
+    return test::source_file("tests/reference/goldens_peft") / name;
+  }
+  static std::string adapter(const std::string& name) { return (golden(name) / "trained").string(); }
+  static std::string base(const std::string& name) {
+    const json about = json::parse(read_text(golden(name) / "golden.json"));
+    return fs::weakly_canonical(golden(name) / about.at("base").get<std::string>()).string();
+  }
+  std::string path(const std::string& name) const { return (place / name).string(); }
+
+  RunResult llmtool(Arguments arguments, const std::string& input = "") const {
+    return run_program("llmtool", arguments, input);
+  }
+  /// Twelve greedy tokens behind the prompt of answers.json.
+  json answer(const std::string& model, const Arguments& more = {}) const {
+    Arguments arguments = {"generate",     "--model",        model,  "-n",
+                           "12",           "--temperature",  "0",    "--json",
+                           "--ignore-eos", "--input-format", "jsonl"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const RunResult r = llmtool(arguments, json{{"prompt_ids", answers.at("prompt")}}.dump());
+    EXPECT_EQ(r.code, 0) << r.err;
+    return r.code == 0 ? json::parse(r.out) : json();
+  }
+  json expected(const std::string& name) const { return answers.at("answers").at(name); }
+
+  test::TempFolder place;
+  json answers = json::parse(read_text(golden("answers.json")));
+};
+
+TEST_F(AdapterTools, GenerateGoesOnAsPeftDoes) {
+  for (const char* name : {"llama_gqa_lora", "gpt2_dora", "gpt2_prefix_tuning", "llama_gqa_prompt_tuning",
+                           "gpt2_adaption_prompt", "qwen3_ia3"}) {
+    const json row = answer(base(name), {"--adapter", adapter(name)});
+    EXPECT_EQ(row["ids"], expected(name)["ids"]) << name;
+    EXPECT_EQ(row["prompt_ids"], answers["prompt"]) << name;
+  }
+}
+
+TEST_F(AdapterTools, ARunFolderOrItsCheckpointIsAnAdapterToo) {
+  const std::string name = "llama_gqa_lora";
+  fs::create_directories(place / "run/checkpoints/step-4");
+  fs::copy(adapter(name), place / "run/adapter");
+  fs::copy(adapter(name), place / "run/checkpoints/step-4/adapter");
+  for (const char* folder : {"run", "run/checkpoints/step-4"})
+    EXPECT_EQ(answer(base(name), {"--adapter", path(folder)})["ids"], expected(name)["ids"]) << folder;
+}
+
+TEST_F(AdapterTools, ScalesMultiplyWhatALowRankAdapterChanges) {
+  const std::string lora = adapter("llama_gqa_lora"), model = base("llama_gqa_lora");
+  EXPECT_EQ(answer(model, {"--adapter", lora + "=0"})["logprobs"], answer(model)["logprobs"]);
+  const json twice = answer(model, {"--adapter", lora + "=0.5", "--adapter", lora + "=0.5"});
+  const json once = answer(model, {"--adapter", lora});
+  EXPECT_EQ(twice["ids"], once["ids"]);
+  for (size_t i = 0; i < once["logprobs"].size(); ++i)
+    EXPECT_NEAR(twice["logprobs"][i].get<double>(), once["logprobs"][i].get<double>(), 1e-5);
+  EXPECT_NE(answer(model, {"--adapter", lora + "=3"})["logprobs"], once["logprobs"]);
+}
+
+TEST_F(AdapterTools, ClassifyUsesTheHeadThatAnAdapterBrings) {
+  for (const char* name : {"llama_classifier_lora", "bert_classifier_ia3"}) {
+    const SafetensorsFile file(golden(name) / "golden.safetensors");
+    const auto* ids = static_cast<const int32_t*>(file.tensors().at("ids").data);
+    const auto length = static_cast<const int32_t*>(file.tensors().at("lengths").data)[0];
+    const auto* logits = static_cast<const float*>(file.tensors().at("logits_trained").data);
+    const std::string row = json{{"prompt_ids", std::vector<int32_t>(ids, ids + length)}}.dump();
+    const RunResult r = llmtool(
+        {"classify", "--model", base(name), "--adapter", adapter(name), "--json", "--input-format", "jsonl"},
+        row);
+    ASSERT_EQ(r.code, 0) << r.err;
+    const json found = json::parse(r.out);
+    for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(found["logits"][i].get<double>(), logits[i], 1e-4) << name;
+  }
+}
+
+TEST_F(AdapterTools, LabelsBesideAnAdapterAreTheHeads) {
+  const std::string name = "llama_classifier_lora";
+  fs::copy(adapter(name), place / "named");
+  test::write_text(place / "named/labels.json", R"(["bad", "fair", "good"])");
+  const Arguments classify = {"classify",    "--model", base(name),       "--adapter",
+                              path("named"), "--json",  "--input-format", "jsonl"};
+  const std::string row = R"({"prompt_ids": [5, 6, 7]})";
+  const RunResult r = llmtool(classify, row);
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_TRUE(json::parse(r.out)["scores"].contains("fair")) << r.out;
+  test::write_text(place / "named/labels.json", R"(["bad", "good"])");
+  const RunResult wrong = llmtool(classify, row);
+  EXPECT_EQ(wrong.code, 1);
+  EXPECT_SAYS(wrong.err, "labels.json: expected a list of the head's 3 labels");
+}
+
+TEST_F(AdapterTools, VectorsAreOfTheTextNotOfAPrefix) {
+  const std::string name = "llama_gqa_prefix_tuning";
+  json vectors;
+  for (const char* pooling : {"mean", "last", "cls"}) {
+    const RunResult r = llmtool({"embed", "--model", base(name), "--adapter", adapter(name), "--pooling",
+                                 pooling, "--input-format", "jsonl"},
+                                R"({"prompt_ids": [5]})");
+    ASSERT_EQ(r.code, 0) << r.err;
+    const json row = json::parse(r.out);
+    EXPECT_EQ(row["tokens"], 1);
+    vectors[pooling] = row["embedding"];
+  }
+  EXPECT_EQ(vectors["mean"], vectors["last"]);
+  EXPECT_EQ(vectors["cls"], vectors["last"]);
+}
+
+TEST_F(AdapterTools, MergedModelsGoOnAsWithTheAdapter) {
+  for (const char* name : {"llama_gqa_lora", "gpt2_dora", "gpt2_ia3", "qwen3_adalora", "gemma2_lora_tied",
+                           "llama_gqa_lora_embedding", "gemma2_lora_embedding_only", "gpt2_pissa"}) {
+    for (const char* to : {"hf", "gguf"}) {
+      const std::string out = path(std::string(name) + "_" + to);
+      const RunResult r = llmtool({"merge", "--model", base(name), "--adapter", adapter(name), "--output",
+                                   out, "--to", to, "--json"});
+      ASSERT_EQ(r.code, 0) << name << " " << to << ": " << r.err;
+      const json report = json::parse(r.out);
+      EXPECT_LT(report["verify"]["greatest_logit_difference"], report["verify"]["limit"]) << r.out;
+      EXPECT_EQ(answer(out)["ids"], expected(name)["ids"]) << name << " " << to;
+    }
+  }
+}
+
+TEST_F(AdapterTools, MergesSeveralByWeightOverAQuantizedBase) {
+  const std::string name = "llama_gqa_lora", small = path("base.gguf");
+  ASSERT_EQ(llmtool({"convert", base(name), small, "--dtype", "q8_0"}).code, 0);
+  const RunResult refused = llmtool({"merge", "--model", small, "--adapter", adapter(name), "--adapter",
+                                     adapter("llama_gqa_dora"), "--output", path("none")});
+  EXPECT_EQ(refused.code, 2) << "a magnitude stands alone";
+  const std::string first = adapter(name) + "=0.75", second = adapter("llama_gqa_rslora") + "=-0.5";
+  const RunResult r = llmtool({"merge", "--model", small, "--adapter", first, "--adapter", second, "--output",
+                               path("merged"), "--json"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(json::parse(r.out)["dtype"], "f32");
+  const json merged = answer(path("merged")),
+             beside = answer(small, {"--adapter", first, "--adapter", second});
+  EXPECT_EQ(merged["ids"], beside["ids"]);
+  EXPECT_NEAR(merged["logprobs"][0].get<double>(), beside["logprobs"][0].get<double>(), 1e-4);
+}
+
+TEST_F(AdapterTools, WhatNoWeightHoldsIsRefusedBeforeAnythingIsWritten) {
+  for (const char* name : {"gpt2_prefix_tuning", "llama_gqa_prompt_tuning", "gpt2_adaption_prompt"}) {
+    const RunResult r =
+        llmtool({"merge", "--model", base(name), "--adapter", adapter(name), "--output", path("merged")});
+    EXPECT_EQ(r.code, 2) << r.err;
+    EXPECT_SAYS(r.err, "no weight can hold it");
+    EXPECT_FALSE(fs::exists(place / "merged"));
+  }
+  const RunResult scaled = llmtool({"merge", "--model", base("gpt2_ia3"), "--adapter",
+                                    adapter("gpt2_ia3") + "=2", "--output", path("merged")});
+  EXPECT_EQ(scaled.code, 2);
+  EXPECT_SAYS(scaled.err, "a scale is for low-rank adapters");
+  EXPECT_FALSE(fs::exists(place / "merged"));
+}
+
+TEST_F(AdapterTools, ConvertWritesAnAdapterForLlamaCpp) {
+  const std::string name = "llama_gqa_rslora";
+  const RunResult r = llmtool({"convert", adapter(name), path("adapter.gguf"), "--model", base(name)});
+  ASSERT_EQ(r.code, 0) << r.err;
+  const GgufFile file(place / "adapter.gguf");
+  EXPECT_EQ(file.metadata().string("general.type"), "adapter");
+  EXPECT_EQ(file.metadata().string("adapter.type"), "lora");
+  EXPECT_NEAR(file.metadata().number("adapter.lora.alpha"), 12, 1e-6) << "6 sqrt(4)";
+  EXPECT_EQ(file.tensors().at("blk.0.attn_q.weight.lora_a").shape[0], 4);
+  EXPECT_EQ(file.tensors().at("blk.0.attn_q.weight.lora_b").shape[1], 4);
+  for (const char* other : {"llama_gqa_dora", "gpt2_ia3", "gpt2_lora_bias_all", "gpt2_prefix_tuning",
+                            "llama_gqa_lora_modules_to_save", "llama_classifier_lora"}) {
+    const RunResult no = llmtool({"convert", adapter(other), path("no.gguf"), "--model", base(other)});
+    EXPECT_EQ(no.code, 2) << other << no.err;
+    EXPECT_FALSE(fs::exists(place / "no.gguf")) << other;
+  }
+}
+
+TEST_F(AdapterTools, WrongRequestsAreUsageErrors) {
+  const std::string lora = adapter("llama_gqa_lora"), model = base("llama_gqa_lora");
+  const auto refused = [&](const Arguments& arguments, const char* said) {
+    const RunResult r = llmtool(arguments, R"({"prompt_ids": [1]})");
+    EXPECT_EQ(r.code, 2) << r.err;
+    EXPECT_SAYS(r.err, said);
+  };
+  refused({"generate", "--model", model, "--adapter", path("nothing")}, "found nothing there");
+  refused({"generate", "--model", model, "--adapter", lora + "=much"}, "expected a number behind =");
+  refused({"generate", "--model", model, "--adapter", adapter("llama_gqa_ia3") + "=2"}, "low-rank");
+  refused({"generate", "--model", base("gpt2_lora"), "--adapter", lora}, "adapter_config.json");
+  refused({"merge", "--model", model, "--adapter", lora, "--output", lora}, "another place");
+  refused({"merge", "--model", model, "--output", path("x")}, "--adapter");
+  refused({"merge", "--model", model, "--adapter", lora, "--output", path("x"), "--dtype", "q8_0"},
+          "--dtype");
+  refused({"convert", lora, path("x.gguf")}, "--model: expected the base");
+  refused({"convert", model, path("x.gguf"), "--model", model}, "expected a PEFT folder");
+}
+
+}  // namespace
+}  // namespace llmtool
