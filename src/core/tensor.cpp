@@ -25,8 +25,10 @@ constexpr Storage kStorage[] = {{"f32", {1, 4}},
                                 {"q5_1", {32, 4 + 4 + 16}},
                                 {"q4_k", {256, 4 + 12 + 128}},
                                 {"q5_k", {256, 4 + 12 + 32 + 128}},
-                                {"q6_k", {256, 128 + 64 + 16 + 2}}};
-static_assert(std::size(kStorage) == static_cast<size_t>(DType::q6_k) + 1);
+                                {"q6_k", {256, 128 + 64 + 16 + 2}},
+                                {"nf4", {64, 4 + 32}},
+                                {"nf4_dq", {256, 2 + 4 + 128}}};
+static_assert(std::size(kStorage) == static_cast<size_t>(DType::nf4_dq) + 1);
 }  // namespace
 
 DTypeBlock dtype_block(DType dtype) { return kStorage[static_cast<size_t>(dtype)].block; }

@@ -167,20 +167,28 @@ void dequantize(const void* x, DType dtype, float* y, int64_t n) {
       return read_blocks<read_groups<true>>(x, dtype, y, n);
     case DType::q6_k:
       return read_blocks<read_q6_k>(x, dtype, y, n);
+    case DType::nf4:
+      return read_blocks<read_nf4>(x, dtype, y, n);
+    case DType::nf4_dq:
+      return read_blocks<read_nf4_dq>(x, dtype, y, n);
     default:
       throw Error(cat("[convert] ", dtype_name(dtype), " has no blocks"));
   }
 }
 
 void quantize(const float* x, void* y, DType dtype, int64_t n) {
-  if (dtype != DType::q8_0 && dtype != DType::q4_0) {
-    throw Error(cat("[convert] expected f32, bf16, f16, q8_0 or q4_0 to write, found ", dtype_name(dtype)));
+  void (*const write)(const float*, uint8_t*) = dtype == DType::q8_0     ? write_q8_0
+                                                : dtype == DType::q4_0   ? write_q4_0
+                                                : dtype == DType::nf4    ? write_nf4
+                                                : dtype == DType::nf4_dq ? write_nf4_dq
+                                                                         : nullptr;
+  if (!write) {
+    throw Error(cat("[convert] expected f32, bf16, f16, q8_0, q4_0, nf4 or nf4_dq to write, found ",
+                    dtype_name(dtype)));
   }
   const DTypeBlock block = dtype_block(dtype);
   auto* at = static_cast<uint8_t*>(y);
-  for (int64_t i = 0; i < n; i += block.elements, at += block.bytes) {
-    dtype == DType::q8_0 ? write_q8_0(x + i, at) : write_q4_0(x + i, at);
-  }
+  for (int64_t i = 0; i < n; i += block.elements, at += block.bytes) write(x + i, at);
 }
 
 }  // namespace llmtool

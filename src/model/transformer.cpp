@@ -150,6 +150,7 @@ Transformer::Impl::Impl(ModelConfig c, std::shared_ptr<const ModelSource> files,
   add_head();
   for (Param& p : store.list()) p.trainable = !source || (options.trains && options.trains(p));
   if (source) use_in_place();
+  if (source && options.quantize) quantize(*options.quantize);
   store.allocate();
   if (source) read_the_rest();
 }
@@ -170,6 +171,7 @@ void Transformer::Impl::use_in_place() {
 }
 
 void Transformer::Impl::read_the_rest() {
+  fill_quantized();
   for (Param& p : store.list()) {
     if (!p.mapped) source->read(p, p.value.f32());
   }
@@ -295,6 +297,7 @@ Transformer::Transformer(Transformer&&) noexcept = default;
 const ModelConfig& Transformer::config() const { return impl_->config; }
 ParamStore& Transformer::params() { return impl_->store; }
 const ParamStore& Transformer::params() const { return impl_->store; }
+const QuantizedWeights& Transformer::quantized() const { return impl_->quantized; }
 void Transformer::observe(std::function<void(const char*, int64_t, Tensor)> observer) {
   impl_->observer = std::move(observer);
 }

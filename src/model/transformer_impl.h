@@ -30,6 +30,8 @@ struct Transform {
 struct Transformer::Impl {
   Impl(ModelConfig c, std::shared_ptr<const ModelSource> files, const LoadOptions& options);
   void use_in_place();
+  void quantize(DType type);  // gives the matrices their place
+  void fill_quantized();
   void read_the_rest();
 
   /// Adds the parameters of a linear layer: weights first, so that they are neighbours in memory, then
@@ -113,6 +115,9 @@ struct Transformer::Impl {
   const Architecture& row;
   std::shared_ptr<const ModelSource> source;  // of weights that are used in place
   ParamStore store;
+  MemoryBlock quantized_block;
+  std::vector<Param*> quantized_params;  // whose values lie there
+  QuantizedWeights quantized;
   Param* embedding = nullptr;
   Param* positions = nullptr;    // learned ones
   Param* token_types = nullptr;  // BERT's segments

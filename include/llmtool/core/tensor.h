@@ -10,7 +10,10 @@
 namespace llmtool {
 
 /// How elements are stored: one by one, or in ggml's blocks of 32 (q8_0 to q5_1) or 256 (q4_k to q6_k) that
-/// share their scales. f8_e4m3 has no infinity, f8_e5m2 is the upper half of an f16 (OCP 8-bit floats).
+/// share their scales. f8_e4m3 has no infinity, f8_e5m2 is the upper half of an f16 (OCP 8-bit floats). nf4 is
+/// QLoRA's 4-bit NormalFloat (Dettmers et al. 2023), in blocks of 64 with an f32 scale (4.5 bits an element);
+/// nf4_dq has double quantization, four such blocks whose scales are 8-bit shares of one f16 (4.1875 bits).
+/// Both are for memory alone: no file holds them.
 enum class DType : uint8_t {
   f32,
   bf16,
@@ -25,7 +28,9 @@ enum class DType : uint8_t {
   q5_1,
   q4_k,
   q5_k,
-  q6_k
+  q6_k,
+  nf4,
+  nf4_dq
 };
 
 /// The smallest run of elements that can be stored: (1, 4) for f32, (32, 34) for q8_0.

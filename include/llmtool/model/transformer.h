@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -85,6 +86,17 @@ struct LinearSite {
 /// Which of a model's parameters train, and how those that do not are stored.
 struct LoadOptions {
   std::function<bool(const Param&)> trains = {};  // empty: none, and matrices stay in the file
+  /// Frozen matrices of the layers' linear parts, routers excepted, are read into memory as this type (any
+  /// that from_f32 writes), one at a time; the embedding and a language model's head as well, which no type
+  /// of less than 8 bits holds: they become q8_0 then. What the file has in no more bits stays there.
+  std::optional<DType> quantize = {};
+};
+
+/// What LoadOptions::quantize has made.
+struct QuantizedWeights {
+  int64_t matrices = 0;  // in the type asked for
+  int64_t kept = 0;      // as they were: their rows are not whole blocks
+  size_t bytes = 0;      // of memory
 };
 
 class Transformer {
@@ -97,6 +109,7 @@ class Transformer {
   Transformer(Transformer&&) noexcept;
 
   const ModelConfig& config() const;
+  const QuantizedWeights& quantized() const;
   ParamStore& params();
   const ParamStore& params() const;
 

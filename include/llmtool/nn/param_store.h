@@ -15,7 +15,7 @@ struct Param {
   Tensor value;
   Tensor grad;  // empty until allocate_gradients(), and where trainable is false
   bool trainable = true;
-  bool mapped = false;                  // the value lies in a file, of any type, and is read only
+  bool mapped = false;                  // the value is of any type, not the store's (a file's, say), and is read only
   bool decay = true;                    // weight decay applies: matrices, not norms and biases
   bool transpose = false;               // files hold it as (cols, rows): GPT-2's Conv1D
   std::vector<int64_t> file_rows = {};  // row r is row file_rows[r] in files; empty: the same

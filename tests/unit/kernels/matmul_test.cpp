@@ -173,8 +173,12 @@ TEST(Matvec, EqualsTheSumsAndARowsBitsDoNotDependOnItsCompany) {
 TEST(StoredWeights, GiveTheBitsOfTheirValuesInF32) {
   Machine m;
   // Several blocks of the sum, rims of columns and rows; whole blocks of 32 or of 256.
-  for (const auto& [dtype, K] :
-       {std::pair(DType::bf16, int64_t{900}), {DType::f16, 33}, {DType::q8_0, 800}, {DType::q4_0, 96}}) {
+  for (const auto& [dtype, K] : {std::pair(DType::bf16, int64_t{900}),
+                                 {DType::f16, 33},
+                                 {DType::q8_0, 800},
+                                 {DType::q4_0, 96},
+                                 {DType::nf4, 832},
+                                 {DType::nf4_dq, 1024}}) {
     const int64_t M = 20, N = 45;
     const auto x = normal(static_cast<size_t>(M * K), 1), w = normal(static_cast<size_t>(N * K), 2),
                bias = normal(static_cast<size_t>(N), 3);
@@ -191,6 +195,13 @@ TEST(StoredWeights, GiveTheBitsOfTheirValuesInF32) {
       matvec(m.exec, rows, N, K, x.data(), in_file, a.data(), N, bias.data());
       matvec(m.exec, rows, N, K, x.data(), in_f32, b.data(), N, bias.data());
       EXPECT_EQ(a, b) << dtype_name(dtype) << " " << rows;
+      const auto d = normal(static_cast<size_t>(rows * N), 4);
+      std::vector<float> e(static_cast<size_t>(rows * K), 1), f = e;
+      for (const Write write : {Write::set, Write::add}) {
+        matmul_rows(m.exec, rows, K, N, {d.data(), N, 1}, in_file, e.data(), K, write);
+        matmul_rows(m.exec, rows, K, N, {d.data(), N, 1}, in_f32, f.data(), K, write);
+        EXPECT_EQ(e, f) << dtype_name(dtype) << " " << rows;
+      }
     }
   }
 }

@@ -118,6 +118,106 @@ TEST(Quantize, RefusesWhatABlockCannotHold) {
   EXPECT_THROW(to_f32(block, DType::i32, x.data(), 1), Error);
 }
 
+/// x with P(X < x) = p of a normal distribution.
+double normal_quantile(double p) {
+  double low = -10, high = 10;
+  for (int i = 0; i < 100; ++i) {
+    const double middle = (low + high) / 2;
+    (std::erfc(-middle / std::sqrt(2.0)) / 2 < p ? low : high) = middle;
+  }
+  return low;
+}
+
+/// What the sixteen codes stand for where the scale is 1.
+std::vector<float> nf4_levels() {
+  std::byte block[36];
+  const float one = 1;
+  std::memcpy(block, &one, sizeof one);
+  for (int i = 0; i < 32; ++i) block[4 + i] = static_cast<std::byte>(i % 16 | (15 - i % 16) << 4);
+  std::vector<float> y(64);
+  to_f32(block, DType::nf4, y.data(), 64);
+  for (size_t i = 0; i < 16; ++i) EXPECT_EQ(y[i], y[47 - i]);  // low nibbles, then high ones
+  y.resize(16);
+  return y;
+}
+
+/// The published levels are quantiles of a normal distribution, as far as possible from its ends at one half
+/// each side, divided by the greatest; computed in f32, whose quantiles at the far end are good to 1e-6.
+TEST(NormalFloat, LevelsAreQuantilesOfANormalDistribution) {
+  const double offset = (1 - 1 / 32.0 + 1 - 1 / 30.0) / 2;
+  std::vector<double> expected = {0};
+  for (int i = 0; i < 8; ++i) expected.push_back(normal_quantile(offset + i * (0.5 - offset) / 8));
+  for (int i = 0; i < 7; ++i) expected.push_back(-normal_quantile(offset + i * (0.5 - offset) / 7));
+  std::sort(expected.begin(), expected.end());
+  const auto found = nf4_levels();
+  for (size_t i = 0; i < 16; ++i) EXPECT_NEAR(found[i], expected[i] / expected.back(), 1e-6) << i;
+  EXPECT_EQ(found[0], -1);
+  EXPECT_EQ(found[7], 0);
+  EXPECT_EQ(found[15], 1);
+}
+
+/// Values go to the nearest level of their scale: exactly the greatest magnitude of 64 in nf4; in nf4_dq off
+/// by half a step of 1 / 255 of the greatest of four, which itself is an f16 (2^-11).
+TEST(NormalFloat, RoundsToTheNearestLevelOfItsScale) {
+  auto x = normal(256 * 40, 5);
+  for (size_t i = 0; i < x.size(); ++i) x[i] *= i / 64 % 4 == 2 ? 0.03f : 0.02f;
+  const auto levels = nf4_levels();
+  for (const DType dtype : {DType::nf4, DType::nf4_dq}) {
+    std::vector<std::byte> blocks(dtype_bytes(dtype, static_cast<int64_t>(x.size())));
+    std::vector<float> y(x.size());
+    from_f32(x.data(), blocks.data(), dtype, static_cast<int64_t>(x.size()));
+    to_f32(blocks.data(), dtype, y.data(), static_cast<int64_t>(y.size()));
+    for (size_t block = 0; block < x.size(); block += 64) {
+      float greatest = 0, of_four = 0;
+      for (size_t i = block; i < block + 64; ++i) greatest = std::max(greatest, std::abs(x[i]));
+      for (size_t i = block / 256 * 256; i < block / 256 * 256 + 256; ++i)
+        of_four = std::max(of_four, std::abs(x[i]));
+      const float off = dtype == DType::nf4 ? 0 : of_four * (0.5f / 255 + 0x1p-11f);
+      for (size_t i = block; i < block + 64; ++i) {
+        float least = INFINITY;
+        for (const float level : levels) least = std::min(least, std::abs(x[i] - level * greatest));
+        EXPECT_LE(std::abs(y[i] - x[i]), least + off + 1e-6f * greatest);
+        const auto is_found = [&](float level) { return level * greatest == y[i]; };
+        EXPECT_EQ(dtype == DType::nf4 ? std::count_if(levels.begin(), levels.end(), is_found) : 1, 1);
+      }
+    }
+  }
+}
+
+TEST(NormalFloat, ZerosStayZerosAndTheGreatestStaysItself) {
+  for (const DType dtype : {DType::nf4, DType::nf4_dq}) {
+    for (const float value : {0.0f, -0.0f, 1e-45f, 1e-39f, 0.125f, -2.0f, 3e4f}) {
+      std::vector<float> x(256, 0), y(256, 1);
+      x[7] = value;
+      std::byte block[144];
+      from_f32(x.data(), block, dtype, 256);
+      to_f32(block, dtype, y.data(), 256);
+      // A scale of 11 bits; what is below the smallest normal f32 may vanish.
+      EXPECT_NEAR(y[7], std::abs(value) < 1e-37f ? 0 : value, std::max(std::abs(value) * 0x1p-11f, 1e-38f));
+      y[7] = 0;
+      EXPECT_EQ(y, std::vector<float>(256, 0)) << value;
+    }
+  }
+}
+
+TEST(NormalFloat, RefusesWhatABlockCannotHold) {
+  std::byte block[144];
+  for (const DType dtype : {DType::nf4, DType::nf4_dq}) {
+    for (const float value : {INFINITY, -INFINITY, std::numeric_limits<float>::quiet_NaN()}) {
+      for (const size_t place : {0u, 130u, 255u}) {
+        std::vector<float> bad(256, 1);
+        bad[place] = value;
+        EXPECT_THROW(from_f32(bad.data(), block, dtype, 256), Error) << value;
+      }
+    }
+    const std::vector<float> x(256, 1);
+    EXPECT_THROW(from_f32(x.data(), block, dtype, 96), Error);
+  }
+  const std::vector<float> great(256, 1e6f);
+  from_f32(great.data(), block, DType::nf4, 256);
+  EXPECT_THROW(from_f32(great.data(), block, DType::nf4_dq, 256), Error);
+}
+
 TEST(Convert, EightBitFloatsAreWhatTheStandardSays) {
   struct Case {
     DType dtype;
