@@ -55,6 +55,10 @@ FinetuneConfig::FinetuneConfig() {
 void FinetuneConfig::visit(ConfigVisitor& v) {
   v.section("model", "what is adapted", [&](ConfigVisitor& s) {
     s.string("path", model, "model folder, run, .gguf file or llama2.c .bin");
+    s.choice(
+        "quantization", quantization, {"none", "q8_0", "q4_0", "nf4"},
+        "storage of the matrices that an adapter leaves as they are (QLoRA); none: as the files have them");
+    s.boolean("double_quantization", double_quantization, "of nf4's scales, too");
     s.string("init_adapter", init_adapter, "PEFT folder to start from, with its settings");
   });
   v.section("tokenizer", "what turns text into ids", [&](ConfigVisitor& s) {
@@ -87,6 +91,10 @@ void FinetuneConfig::check() const {
     throw UsageError(
         "tokenizer.add_tokens: expected LORA, ADALORA or IA3, whose folders can hold an embedding, found " +
         adapter.peft_type);
+  if (quantization != "none" && !adapts())
+    throw UsageError("model.quantization: expected an adapter, as weights that learn are not quantized");
+  if (double_quantization && quantization != "nf4")
+    throw UsageError("model.double_quantization: expected model.quantization nf4, found " + quantization);
   if (loraplus_lr_ratio != 1 && adapter.peft_type != "LORA")
     throw UsageError("training.loraplus_lr_ratio: expected adapter.peft_type LORA beside it");
   if (!class_weights.empty() && !data.classifies())

@@ -117,7 +117,20 @@ void FinetuneRun::open_model() {
     }
     options.trains = [learnt](const Param& p) { return learnt.contains(p.name); };
   }
+  const std::string& storage = config_.quantization;
+  if (storage != "none") {
+    options.quantize = storage == "q8_0"             ? DType::q8_0
+                       : storage == "q4_0"           ? DType::q4_0
+                       : config_.double_quantization ? DType::nf4_dq
+                                                     : DType::nf4;
+  }
   model_.emplace(source, options);
+  if (options.quantize) {
+    const QuantizedWeights& q = model_->quantized();
+    info(cat("quantized: ", q.matrices, " matrices to ", dtype_name(*options.quantize), ", ",
+             human_bytes(static_cast<double>(q.bytes)),
+             q.kept > 0 ? cat(", ", q.kept, " left as they were") : ""));
+  }
   stores_ = {&model_->params()};
   if (config_.adapts()) open_adapter();
   for (ParamStore* store : stores_) store->allocate_gradients();

@@ -22,6 +22,8 @@ struct FinetuneConfig : RunConfig {
   FinetuneConfig();
 
   std::string model;                    // path of the base: a model folder, a run, a .gguf file
+  std::string quantization = "none";    // of frozen matrices: none, q8_0, q4_0, nf4
+  bool double_quantization = false;     // of nf4's scales
   std::string init_adapter;             // PEFT folder whose weights, and whose settings, are the start
   std::string tokenizer;                // path; empty: the model's
   std::vector<std::string> add_tokens;  // learnt besides: the embedding grows by a row each
