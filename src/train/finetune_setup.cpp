@@ -106,6 +106,9 @@ void FinetuneRun::open_model() {
   if (config_.adapts()) changes.untie = unties_head(config_.adapter, files);
   const auto source = change_base(base_, changes);
   LoadOptions options;
+  // A pooler that the files lack is drawn: it must learn, and lie in the adapter's folder.
+  if (config_.adapts() && source->config().pooler && !files.pooler)
+    config_.adapter.modules_to_save.emplace_back("pooler");
   if (config_.adapts()) {
     options.trains = Adapter::base_parameters(config_.adapter, source->config());
   } else {
