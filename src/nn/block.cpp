@@ -241,8 +241,12 @@ void Block::mlp_backward(Exec& exec, const Sequences& s, const Rng& rng, const B
   const Tensor dh = exec.scratch.take({N, up.out()});
   {
     ArenaScope inner(exec.scratch);
-    const Tensor a = exec.scratch.take({N, activated()}), da = exec.scratch.take({N, activated()});
-    activate(exec, activation, gated, saved.h, a);
+    const Tensor da = exec.scratch.take({N, activated()});
+    Tensor a(nullptr, da.shape);
+    if (down.reads_input()) {
+      a = exec.scratch.take(da.shape);
+      activate(exec, activation, gated, saved.h, a);
+    }
     if (mlp_out_norm) dm = through(exec, mlp_out_norm, saved.mlp_raw, dm);
     down.backward(exec, a, dm, da);
     activate_backward(exec, activation, gated, saved.h, da, dh);
@@ -329,7 +333,10 @@ void Block::backward(Exec& exec, const Sequences& s, const Rng& rng, const Block
     const bool needed =
         to_input || mlp_norm.trains() || experts || (parallel ? shared_norm : attention_needed);
     const Tensor dn = !needed ? Tensor() : parallel ? waiting : exec.scratch.take(shape);
-    const Tensor n = shared_norm ? normed(attention_norm, saved.x) : normed(mlp_norm, mlp_source(saved));
+    const bool read = experts || up.reads_input();
+    const Tensor n = !read         ? Tensor(nullptr, shape)
+                     : shared_norm ? normed(attention_norm, saved.x)
+                                   : normed(mlp_norm, mlp_source(saved));
     mlp_backward(exec, s, rng, saved, n, d, dn);
     if (!parallel && needed) add_through(exec, mlp_norm, saved.r, dn, d);
     if (!needed) waiting = {};
@@ -337,7 +344,8 @@ void Block::backward(Exec& exec, const Sequences& s, const Rng& rng, const Block
   if (!attention_needed) return;
   if (after_attention_norm) replace(after_attention_norm, saved.r_raw);
   const bool needed = to_input || attention_norm.trains();
-  const Tensor dn = needed ? exec.scratch.take(shape) : Tensor(), n = normed(attention_norm, saved.x);
+  const Tensor dn = needed ? exec.scratch.take(shape) : Tensor();
+  const Tensor n = qkv.reads_input() ? normed(attention_norm, saved.x) : Tensor(nullptr, shape);
   attention_backward_to_input(exec, s, rng, saved, n, d, dn);
   if (parallel && !shared_norm && waiting) add_through(exec, mlp_norm, saved.x, waiting, d);
   if (!needed) return;

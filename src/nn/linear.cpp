@@ -47,6 +47,12 @@ bool Linear::Part::trains() const {
          });
 }
 
+bool Linear::Part::reads_input() const { return trained(weight) || alone() || !changes.empty(); }
+
+bool Linear::reads_input() const {
+  return std::any_of(parts_.begin(), parts_.end(), [](const Part& p) { return p.reads_input(); });
+}
+
 bool Linear::trains() const {
   return std::any_of(parts_.begin(), parts_.end(), [](const Part& p) { return p.trains(); });
 }

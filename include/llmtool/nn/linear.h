@@ -26,6 +26,8 @@ class Linear {
     bool alone() const { return has_magnitude() || !input_scales.empty() || !output_scales.empty(); }
     bool has_magnitude() const { return !changes.empty() && changes[0].magnitude; }
     bool trains() const;
+    /// Whether backward reads what went in, which a frozen weight alone does not need.
+    bool reads_input() const;
   };
 
   Linear() = default;
@@ -37,11 +39,12 @@ class Linear {
   std::vector<Part>& parts() { return parts_; }
   const std::vector<Part>& parts() const { return parts_; }
   bool trains() const;  // whether some parameter has a gradient
+  bool reads_input() const;
 
   /// x (R, in), y (R, out).
   void forward(Exec& exec, Tensor x, Tensor y, const LinearMode& mode = {}) const;
   /// dx (R, in), where not empty, is overwritten; the parameters' gradients are accumulated. x as given to
-  /// forward, in training.
+  /// forward, in training; its shape is enough where reads_input() is false.
   void backward(Exec& exec, Tensor x, Tensor dy, Tensor dx);
   /// Brings adapters up to date with their parameters.
   void refresh(Exec& exec);
