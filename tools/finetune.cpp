@@ -8,6 +8,7 @@
 
 #include "command.h"
 #include "llmtool/core/error.h"
+#include "llmtool/data/lint.h"
 #include "llmtool/train/finetune_data.h"
 #include "run_flags.h"
 
@@ -134,7 +135,10 @@ std::function<int()> finetune_command(CLI::App& app) {
       ->type_name("N");
   app.add_option("--add-tokens", flags->add_tokens, "Texts that become tokens of their own")
       ->type_name("TEXT...");
-  app.add_option("--allow", flags->options.allow, "Start although the linter finds this kind")
+  std::string kinds;
+  for (const std::string& kind : lint_kinds()) kinds += (kinds.empty() ? "" : ", ") + kind;
+  app.add_option("--allow", flags->options.allow, "Start although the linter finds this kind: " + kinds)
+      ->check(CLI::IsMember(lint_kinds()).description(""))
       ->type_name("KIND");
   add_run_flags(app, flags->options);
   add_common_flags(app, flags->common);

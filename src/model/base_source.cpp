@@ -31,6 +31,10 @@ class ChangedSource : public ModelSource {
       throw UsageError(
           cat("expected a vocabulary of at least ", c.vocab_size, ", found ", changes.vocab_size));
     if (changes.vocab_size > 0) c.vocab_size = changes.vocab_size;
+    for (const int64_t id : changes.stop_ids) {
+      if (std::find(c.stop_ids.begin(), c.stop_ids.end(), id) == c.stop_ids.end()) c.stop_ids.push_back(id);
+      if (!c.eos_token_id) c.eos_token_id = id;
+    }
   }
 
   const char* format() const override { return base_->format(); }
@@ -96,7 +100,7 @@ std::shared_ptr<const ModelSource> change_base(std::shared_ptr<const ModelSource
   const ModelConfig& c = base->config();
   const bool untie = changes.untie && c.tie_word_embeddings && c.head == HeadKind::language_model;
   const bool grows = changes.vocab_size != 0 && changes.vocab_size != c.vocab_size;
-  if (!untie && !changes.labels && !grows) return base;
+  if (!untie && !changes.labels && !grows && changes.stop_ids.empty()) return base;
   BaseChanges needed = changes;
   needed.untie = untie;
   return std::make_shared<ChangedSource>(std::move(base), needed);

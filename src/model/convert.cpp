@@ -261,6 +261,23 @@ void convert_to_folder(const ModelSource& source, const fs::path& folder, DType 
   save_model_config(c, folder, dtype);
 }
 
+namespace {
+/// What ends an answer beside the vocabulary's EOS.
+void add_end_of_turn(const ModelConfig& c, const std::vector<GgufEntry>& vocabulary,
+                     std::vector<GgufEntry>& metadata) {
+  const auto eos = std::find_if(vocabulary.begin(), vocabulary.end(),
+                                [](const GgufEntry& e) { return e.key == "tokenizer.ggml.eos_token_id"; });
+  if (eos == vocabulary.end() || !c.generates()) return;
+  const uint32_t* const end = std::get_if<uint32_t>(&eos->value);
+  for (const int64_t stop : c.stop_ids) {
+    if (!end || stop == static_cast<int64_t>(*end)) continue;
+    if (c.bos_token_id && stop == *c.bos_token_id) continue;
+    metadata.push_back({"tokenizer.ggml.eot_token_id", static_cast<uint32_t>(stop)});
+    return;
+  }
+}
+}  // namespace
+
 void convert_to_gguf(const ModelSource& source, const fs::path& file, DType dtype,
                      const std::vector<GgufEntry>& vocabulary, const ConvertProgress& progress) {
   const ModelConfig& c = source.config();
@@ -270,6 +287,7 @@ void convert_to_gguf(const ModelSource& source, const fs::path& file, DType dtyp
   source.check_all_used(model.params());
   std::vector<GgufEntry> metadata = gguf_metadata(source, row, dtype);
   metadata.insert(metadata.end(), vocabulary.begin(), vocabulary.end());
+  add_end_of_turn(c, vocabulary, metadata);
   if (vocabulary.empty()) metadata.push_back({"tokenizer.ggml.model", std::string("none")});
   const std::vector<Output> list = outputs(model, row, dtype);
   std::vector<GgufTensor> tensors;

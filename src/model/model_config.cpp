@@ -282,11 +282,14 @@ void read_token_ids(const JsonObject& json, ModelConfig& c) {
   if (const auto id = optional_id("bos_token_id")) c.bos_token_id = id;
   if (const auto id = optional_id("pad_token_id")) c.pad_token_id = id;
   if (const auto id = optional_id("eos_token_id")) {
-    c.eos_token_id = id;
     c.stop_ids.clear();
     for (const int64_t stop : json.integers("eos_token_id", -1, last)) {
       if (stop >= 0) c.stop_ids.push_back(stop);
     }
+    // Of several stop ids the one that config.json names stays the end of a text.
+    const bool known = c.eos_token_id &&
+                       std::find(c.stop_ids.begin(), c.stop_ids.end(), *c.eos_token_id) != c.stop_ids.end();
+    if (!known) c.eos_token_id = id;
   }
 }
 }  // namespace

@@ -57,9 +57,13 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
         known += (known.empty() ? " " : ", ") + end;
     }
     if ((folder.empty() && !unmatched.empty()) || modules_.empty()) {
-      throw UsageError(cat("adapter.target_modules: ", unmatched.empty() ? "nothing" : *unmatched.begin(),
-                           unmatched.empty() ? "" : ":",
-                           " matches no linear layer of this model (experts and routers apart); it has",
+      if (unmatched.empty())
+        throw UsageError(
+            cat("adapter: target_modules, exclude_modules and layers_to_transform leave no linear layer of "
+                "this model to change (experts and routers apart); it has",
+                known));
+      throw UsageError(cat("adapter.target_modules: ", *unmatched.begin(),
+                           ": matches no linear layer of this model (experts and routers apart); it has",
                            known));
     }
   }
@@ -69,6 +73,16 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
     if (targets.is_saved(module_of(p.name)) || targets.trains_bias(p.name)) saved_.insert(p.name);
   }
   if (!folder.empty()) check_shapes(folder);
+  for (const std::string& name : folder.empty() ? config_.modules_to_save : std::vector<std::string>()) {
+    const auto& list = model.params().list();
+    const bool found = std::any_of(list.begin(), list.end(), [&](const Param& p) {
+      const std::string module = cat(".", peft_name(model.config(), module_of(p.name)), ".");
+      return module.ends_with(name + ".") || module.find("." + name + ".") != std::string::npos;
+    });
+    // PEFT adds both names of a classification head.
+    if (!found && name != "classifier" && name != "score")
+      throw UsageError(cat("adapter.modules_to_save: ", name, ": no module of this model ends so"));
+  }
   store_.allocate();
   if (config_.use_dora) {
     int64_t rows = 0;

@@ -161,6 +161,13 @@ AdapterConfig read_adapter_config(const fs::path& folder) {
     const bool unset = it->is_null() || (!said && is_unset(*it));
     it = unset ? json.erase(it) : std::next(it);
   }
+  for (const char* key :
+       {"trainable_token_indices", "lora_bias", "layer_replication", "corda_config", "eva_config",
+        "alora_invocation_tokens", "megatron_config", "target_parameters", "use_qalora", "use_bdlora",
+        "arrow_config", "kasa_config", "lora_ga_config", "monteclora_config", "velora_config"}) {
+    if (json.contains(key))
+      throw Error(cat(file.string(), ": ", key, ": PEFT's setting of that name is not supported"));
+  }
   if (const auto layers = json.find("layers_to_transform"); layers != json.end() && layers->is_number())
     *layers = nlohmann::json::array({*layers});
   try {

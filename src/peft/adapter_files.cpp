@@ -138,6 +138,8 @@ void Adapter::write_config(const fs::path& folder, const std::string& base) cons
       {"revision", nullptr},
       {"inference_mode", true}};
   for (const char* key : keys_of(c.peft_type)) json[key] = all.at(key);
+  if (c.ensure_weight_tying)
+    json["ensure_weight_tying"] = true;  // of IA3, too, though PEFT knows it for LoRA alone
   for (const char* key : {"modules_to_save", "layers_to_transform", "layers_pattern", "exclude_modules"}) {
     if (json.contains(key) && json[key].empty()) json[key] = nullptr;
   }
@@ -418,6 +420,12 @@ void Adapter::load_state(const fs::path& file) {
   };
   for (const Param& p : store_.list()) read(p);
   for (const Param* p : trained_base()) read(*p);
+  const size_t expected =
+      store_.list().size() + trained_base().size() + (allocator_ ? allocator_->state().size() : 0);
+  if (stored.tensors().size() != expected) {
+    throw Error(cat(file.string(), ": expected ", expected, " tensors, found ", stored.tensors().size(),
+                    "; is the checkpoint of another model or adapter?"));
+  }
   measure_magnitudes();
   if (!allocator_) return;
   allocator_->load_state(stored);

@@ -44,6 +44,14 @@ std::vector<std::string> labels_of(const fs::path& folder, const ModelConfig& mo
   return labels;
 }
 
+/// What ends an answer of a model with this adapter, where its folder says so.
+std::vector<int64_t> stops_of(const fs::path& folder) {
+  const fs::path file = folder / "generation_config.json";
+  if (!fs::exists(file)) return {};
+  const nlohmann::json json = read_json(file);
+  return JsonObject(json, file.string()).integers("eos_token_id", 0, INT32_MAX);
+}
+
 /// Tokens of the embedding that an adapter's file holds whole, where it has more than the model; else 0.
 int64_t vocabulary_of(const fs::path& folder, const ModelConfig& model) {
   const Transformer skeleton(model);  // its memory is not touched
@@ -92,6 +100,7 @@ std::shared_ptr<const ModelSource> adapted_source(std::shared_ptr<const ModelSou
       const bool known = base->config().head == HeadKind::classification && labels == base->config().labels;
       if (!known) changes.labels = std::move(labels);
     }
+    for (const int64_t id : stops_of(folder)) changes.stop_ids.push_back(id);
     changes.vocab_size = std::max(changes.vocab_size, vocabulary_of(folder, base->config()));
     changes.untie = changes.untie || unties_head(config, base->config());
   }

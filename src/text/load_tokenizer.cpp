@@ -156,7 +156,16 @@ std::shared_ptr<const Tokenizer> with_tokens(const std::shared_ptr<const Tokeniz
   if (!pieces && !pipeline)
     throw Error(cat("tokenizer.add_tokens: a ", tokenizer->kind(), " tokenizer takes no more tokens"));
   TokenizerSettings settings = pieces ? pieces->settings() : pipeline->settings();
-  json document = parse_json(pieces ? tokenizer_json(pieces->model()) : pipeline->json(), "tokenizer.json");
+  std::string text = pieces ? tokenizer_json(pieces->model()) : pipeline->json();
+  if (text.empty()) {  // what such a model does has no words in tokenizer.json
+    const auto file = settings.files.find("tokenizer.json");
+    if (file == settings.files.end())
+      throw UsageError(
+          "tokenizer.add_tokens: this SentencePiece model takes no more tokens; give a tokenizer.json of it "
+          "as tokenizer.path");
+    text = file->second;
+  }
+  json document = parse_json(text, "tokenizer.json");
   for (const auto& [name, id] :
        {std::pair{&settings.bos, tokenizer->bos_id()}, {&settings.eos, tokenizer->eos_id()}}) {
     if (name->empty() && id >= 0) *name = tokenizer->piece(id);

@@ -48,6 +48,8 @@ class FinetuneRun : public TrainingRun {
   void open_model();
   void open_adapter();
   void train_embedding();
+  /// The token that ends most answers where the model does not stop at it; -1: there is none.
+  TokenId learnt_end() const;
   int64_t vocabulary() const;  // the model's, with room for added tokens
   void set_class_weights();
   std::filesystem::path write_adapter(const std::filesystem::path& folder) const;
@@ -62,6 +64,7 @@ class FinetuneRun : public TrainingRun {
   std::vector<std::string> allow_;
   std::shared_ptr<const ModelSource> base_;
   std::unique_ptr<Adapter> adapter_;
+  TokenId end_ = -1;                  // learnt_end()
   std::vector<float> class_weights_;  // by label; empty: all alike
   FinetuneData data_;
   std::optional<ExampleBatches> batches_;

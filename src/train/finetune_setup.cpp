@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <map>
 #include <set>
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
 #include "llmtool/data/lint.h"
 #include "llmtool/io/files.h"
+#include "llmtool/io/json.h"
 #include "train/base_model.h"
 #include "train/finetune_run.h"
 #include "train/trained_params.h"
@@ -43,12 +45,15 @@ void FinetuneRun::prepare() {
                            config_.adapter.peft_type, ", found ", from.peft_type));
     }
     config_.adapter = from;
+    info(cat("adapter: begins with ", config_.init_adapter, ", and has its settings"));
   }
-  if (config_.data.classifies()) config_.adapter.task_type = "SEQ_CLS";
+  config_.adapter.task_type = config_.data.classifies() ? "SEQ_CLS" : "CAUSAL_LM";
   config_.check();
   base_ = ModelSource::open(config_.model);
   check_writable(*base_, "model.path");
-  config_.settle(base_->config().context());
+  // Room for the virtual tokens in front of every example.
+  const int64_t in_front = config_.adapter.has_virtual_tokens() ? config_.adapter.num_virtual_tokens : 0;
+  config_.settle(std::max<int64_t>(2, base_->config().context() - in_front));
   Schedule& schedule = config_.training.schedule;
   schedule.max_steps = config_.max_steps > 0 ? config_.max_steps : ConfigVisitor::kMaxInteger;
   config_.check_course(base_->config().context());  // before the data, which may take long
@@ -104,6 +109,12 @@ void FinetuneRun::open_model() {
     info(cat("model: ", changes.vocab_size - files.vocab_size, " more tokens, from the mean of all"));
   if (config_.adapts() && changes.vocab_size > files.vocab_size) train_embedding();
   if (config_.adapts()) changes.untie = unties_head(config_.adapter, files);
+  end_ = classifies() ? -1 : learnt_end();
+  if (end_ >= 0) {
+    changes.stop_ids = {end_};
+    info(cat("model: will stop at ", tokenizer_->piece(end_), " (", end_,
+             "), too, which ends the examples' answers"));
+  }
   const auto source = change_base(base_, changes);
   LoadOptions options;
   // A pooler that the files lack is drawn: it must learn, and lie in the adapter's folder.
@@ -141,6 +152,29 @@ void FinetuneRun::open_model() {
   set_class_weights();
 }
 
+TokenId FinetuneRun::learnt_end() const {
+  constexpr size_t kBehind =
+      3;  // tokens at the end of an answer among which it may stand: a template adds a line break
+  std::map<TokenId, int64_t> ends;
+  const ExampleSet& set = data_.examples.train;
+  for (int64_t i = 0; i < set.size(); ++i) {
+    const Example example = set[i];
+    for (size_t t = example.ids.size(), seen = 0; t-- > 0 && seen < kBehind;) {
+      if (!example.trained[t]) continue;
+      ++seen;
+      if (!tokenizer_->is_special(example.ids[t])) continue;
+      ++ends[example.ids[t]];
+      break;
+    }
+  }
+  const auto& stops = base_->config().stop_ids;
+  for (const auto& [id, count] : ends) {
+    const bool known = std::find(stops.begin(), stops.end(), id) != stops.end();
+    if (2 * count > set.size() && !known && id != tokenizer_->bos_id()) return id;
+  }
+  return -1;
+}
+
 int64_t FinetuneRun::vocabulary() const {
   const int64_t files = base_->config().vocab_size;
   return config_.add_tokens.empty() ? files : std::max(files, tokenizer_->vocab_size());
@@ -164,6 +198,11 @@ void FinetuneRun::train_embedding() {
 void FinetuneRun::open_adapter() {
   adapter_ = std::make_unique<Adapter>(*model_, config_.adapter);
   adapter_->set_total_steps(training().schedule.max_steps);
+  if (config_.adapter.peft_type == "ADALORA" &&
+      adapter_->config().total_step != training().schedule.max_steps) {
+    warn(cat("adapter.total_step: the ranks are settled by step ", adapter_->config().total_step,
+             ", the run has ", training().schedule.max_steps));
+  }
   stores_.push_back(&adapter_->params());
   const auto in_front = static_cast<int64_t>(model_->virtual_ids().size());
   if (training().sequence_length + in_front > model_->config().context()) {
@@ -194,6 +233,8 @@ void FinetuneRun::set_class_weights() {
     }
     class_weights_[static_cast<size_t>(at - labels.begin())] = weight.get<float>();
   }
+  if (std::all_of(class_weights_.begin(), class_weights_.end(), [](float w) { return w == 0; }))
+    throw UsageError("training.class_weights: expected one that is not 0");
 }
 
 void FinetuneRun::initialize() {
@@ -243,7 +284,8 @@ std::vector<int64_t> FinetuneRun::largest_batch(int64_t batch_size) const {
   // Memory depends on the tokens, the longest sequence, the rows of a head, and whether lengths are unequal.
   std::vector<int64_t> lengths;
   for (int64_t rest = tokens; rest > 0; rest -= lengths.back()) lengths.push_back(std::min(rest, longest));
-  lengths.resize(std::max(lengths.size(), static_cast<size_t>(batch_size)) + 1, 1);
+  const int64_t most = std::max(data_.examples.train.size(), data_.examples.validation.size());
+  lengths.resize(std::max(lengths.size(), static_cast<size_t>(std::min(batch_size, most))) + 1, 1);
   for (int64_t& length : lengths) length = std::min(length + in_front, model_->config().context());
   return lengths;
 }
@@ -259,6 +301,11 @@ void FinetuneRun::write_model(const fs::path& folder, DType stored) const {
   const char* const settings = "generation_config.json";
   if (model_->config().generates() && fs::is_regular_file(base_->path() / settings))
     write_file(folder / settings, read_file(base_->path() / settings));
+  if (end_ >= 0) {
+    nlohmann::json json = read_json(folder / settings);
+    json["eos_token_id"] = model_->config().stop_ids;
+    write_file(folder / settings, json.dump(2) + "\n");
+  }
   // Who uses the model must write conversations as it has learnt them.
   if (!config_.data.chat_template.empty())
     write_file(folder / "chat_template.jinja", data_.examples.template_source);
@@ -267,6 +314,9 @@ void FinetuneRun::write_model(const fs::path& folder, DType stored) const {
 fs::path FinetuneRun::write_adapter(const fs::path& folder) const {
   adapter_->save(folder, config_.model);
   if (!config_.add_tokens.empty()) tokenizer_->save(folder);
+  if (end_ >= 0)
+    write_file(folder / "generation_config.json",
+               nlohmann::json({{"eos_token_id", model_->config().stop_ids}}).dump(2) + "\n");
   if (classifies()) write_file(folder / "labels.json", nlohmann::json(data_.examples.labels).dump() + "\n");
   return folder;
 }

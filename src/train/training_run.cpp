@@ -137,7 +137,9 @@ void TrainingRun::write_samples() {
   options.batch_size = 1;
   options.truncate_left = true;
   options.seed = static_cast<uint64_t>(training().seed);
-  if (model.eos_token_id) options.stop_ids = {static_cast<TokenId>(*model.eos_token_id)};
+  options.stop_ids.assign(model.stop_ids.begin(), model.stop_ids.end());
+  if (options.stop_ids.empty() && model.eos_token_id)
+    options.stop_ids = {static_cast<TokenId>(*model.eos_token_id)};
   Generator generator(*model_, tokenizer_.get(), pool_, options);
   size_t next = 0;
   generator.run(
