@@ -27,7 +27,10 @@ const Arrows kArrows = {{"core", {}},
                         {"model", {"nn", "io"}},
                         {"peft", {"model", "text"}},
                         {"data", {"text"}},
-                        {"infer", {"model", "text"}},
+                        {"grammar", {"text"}},
+                        {"prompt", {"data"}},
+                        {"records", {"text"}},
+                        {"infer", {"model", "grammar"}},
                         {"train", {"peft", "data", "infer"}}};
 
 void add_reachable(const std::string& area, std::set<std::string>& reached) {
