@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 
 #include "command.h"
@@ -21,9 +22,10 @@ struct JudgeFlags {
   StoreFlags store;
   FilterFlags filter;
   bool exact = false, json_equal = false, keep_space = false, all = false;
-  std::string regex, truth, key, column, format = "auto";
+  std::optional<std::string> regex;
+  std::string truth, key, column, format = "auto";
 
-  bool by_rule() const { return exact || json_equal || !regex.empty() || !truth.empty(); }
+  bool by_rule() const { return exact || json_equal || regex || !truth.empty(); }
 };
 
 /// What was expected, by a table of the user's.
@@ -74,10 +76,10 @@ struct RuleCounts : JudgedCounts {
 };
 
 RuleCounts judge_by_rule(RecordStore& store, const JudgeFlags& flags, RecordFilter filter) {
-  const Judge judge({flags.json_equal       ? JudgeRule::Kind::json_equal
-                     : !flags.regex.empty() ? JudgeRule::Kind::regex
-                                            : JudgeRule::Kind::exact,
-                     flags.regex, flags.keep_space});
+  const Judge judge({flags.json_equal ? JudgeRule::Kind::json_equal
+                     : flags.regex    ? JudgeRule::Kind::regex
+                                      : JudgeRule::Kind::exact,
+                     flags.regex.value_or(""), flags.keep_space});
   std::optional<Truth> truth;
   if (!flags.truth.empty()) truth.emplace(flags, store.ids(filter));
   if (!flags.all) filter.judged = RecordFilter::Judged::none;
@@ -111,9 +113,9 @@ RuleCounts judge_by_rule(RecordStore& store, const JudgeFlags& flags, RecordFilt
 }
 
 void check_flags(const JudgeFlags& flags) {
-  const int rules = flags.exact + flags.json_equal + !flags.regex.empty();
+  const int rules = flags.exact + flags.json_equal + flags.regex.has_value();
   if (rules > 1) throw UsageError("expected one of --exact, --regex and --json-equal, found several");
-  if (!flags.truth.empty() && !flags.regex.empty())
+  if (!flags.truth.empty() && flags.regex)
     throw UsageError("--truth: expected --exact or --json-equal beside it, found --regex");
   if (flags.truth.empty() != flags.column.empty())
     throw UsageError("--truth FILE and --column NAME go together");

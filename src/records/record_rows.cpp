@@ -105,7 +105,8 @@ std::string words_of(const std::string& text) {
     const size_t from = text.find_first_not_of(" \t\r\n", at);
     if (from == std::string::npos) break;
     at = std::min(text.find_first_of(" \t\r\n", from), text.size());
-    words += (words.empty() ? "" : " ") + text.substr(from, at - from);
+    if (!words.empty()) words += ' ';
+    words.append(text, from, at - from);
   }
   return words;
 }

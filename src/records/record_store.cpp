@@ -146,9 +146,16 @@ std::optional<int64_t> RecordStore::Writing::template_row(const Record& r) {
   find_template_.again();
   find_template_.bind(std::string_view(id.name)).bind(std::string_view(id.version));
   if (find_template_.step()) {
-    if (find_template_.text(1) == repaired(r.template_text)) return find_template_.integer(0);
-    throw UsageError(cat("template ", id.text(), ": was recorded with another text in ", db_.name(),
-                         "; give the changed one another version"));
+    const int64_t row = find_template_.integer(0);
+    const std::string text = find_template_.text(1);
+    if (r.template_text.empty() || text == repaired(r.template_text)) return row;
+    if (!text.empty())
+      throw UsageError(cat("template ", id.text(), ": was recorded with another text in ", db_.name(),
+                           "; give the changed one another version"));
+    // It was known by its name alone.
+    Statement fill(db_, "UPDATE templates SET text = ? WHERE id = ?");
+    fill.bind(std::string_view(r.template_text)).bind(row).step();
+    return row;
   }
   Statement add(db_, "INSERT INTO templates(name, version, text) VALUES(?, ?, ?)");
   add.bind(std::string_view(id.name))

@@ -2,6 +2,8 @@
 
 #include <unicode/uchar.h>
 
+#include <algorithm>
+
 #include "text/unicode.h"
 #include "text/utf8.h"
 
@@ -54,9 +56,11 @@ std::string one_line(std::string_view text, int64_t columns) {
     if (width <= columns - 3) cut = line.size();
     width += space ? 1 : width_of(c);
     if (width > columns)
-      return line.substr(0, cut) + std::string("...").substr(0, static_cast<size_t>(std::max<int64_t>(
-                                                                    0, std::min<int64_t>(3, columns))));
-    line += space ? " " : shown.substr(from, at - from);
+      return line.substr(0, cut).append(static_cast<size_t>(std::clamp<int64_t>(columns, 0, 3)), '.');
+    if (space)
+      line += ' ';
+    else
+      line.append(shown, from, at - from);
   }
   if (!line.empty() && line.back() == ' ') line.pop_back();
   return line;

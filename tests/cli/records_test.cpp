@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "run_fixture.h"
 
 namespace llmtool {
@@ -133,7 +135,7 @@ TEST_F(Records, ComparesTemplatesRowByRow) {
   EXPECT_EQ(c["only_a"], 4);
   EXPECT_EQ(c["only_b"], 1);
   EXPECT_EQ(c["both_wrong"], 2);
-  EXPECT_EQ(c["p"], 0.375);  // 2 (1 + 5) / 2^5
+  EXPECT_NEAR(c["p"].get<double>(), 0.375, 1e-12);  // 2 (1 + 5) / 2^5
   EXPECT_EQ(c["a"]["accuracy"], 0.7);
   ASSERT_EQ(c["rows"].size(), 5u);
   EXPECT_EQ(c["rows"][0]["input"], json({{"n", 3}}));

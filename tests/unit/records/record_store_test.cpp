@@ -81,9 +81,17 @@ TEST_F(RecordStoreTest, ATemplateVersionHasOneText) {
   r.template_text = "{a}!";
   EXPECT_THROW(store.add(r), UsageError);
   EXPECT_EQ(all(store).size(), 1u) << "nothing of what was refused is there";
+  r.template_text = "";  // known by its name alone
+  store.add(r);
+  EXPECT_EQ(store.get(2).template_text, "{a}");
+  r.template_id.version = "v2";
+  store.add(r);
+  r.template_text = "{b}";
+  store.add(r);
+  EXPECT_EQ(store.get(3).template_text, "{b}");
   r.template_id.version = "";
   store.add(r);
-  EXPECT_EQ(store.templates().size(), 2u);
+  EXPECT_EQ(store.templates().size(), 3u);
 }
 
 TEST_F(RecordStoreTest, FiltersChoose) {
