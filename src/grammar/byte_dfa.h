@@ -13,8 +13,8 @@
 namespace llmtool {
 
 /// Minimal: two states differ in what they accept, and from every state but kDead an accepting one is
-/// reached. Immutable; every function that makes one throws Error, opening with `origin` where it has one, on
-/// a language that takes more than kMaxStates.
+/// reached. Immutable; every function that makes one throws UsageError, opening with `origin` where it has
+/// one, on a language that takes more than kMaxStates.
 class ByteDfa {
  public:
   using State = uint32_t;
@@ -53,8 +53,10 @@ class ByteDfa {
   enum class Combine { both, either, first_only };
   ByteDfa() = default;
   static ByteDfa combined(const ByteDfa& a, const ByteDfa& b, Combine how, const std::string& origin);
-  /// Merges states that accept the same and drops those from which nothing is accepted.
+  /// Merges the states that accept the same; state 0 is dead already.
   void minimize(const std::vector<bool>& accepting);
+  void renumber(const std::vector<uint32_t>& block_of, const std::vector<bool>& accepting);
+  void merge_classes();
   void measure(const std::vector<bool>& accepting);
 
   State start_ = kDead;

@@ -77,7 +77,7 @@ std::vector<CodePoints::Spelling> CodePoints::spellings() const {
   std::vector<Spelling> out;
   for (const auto& [first, last] : ranges_) {
     for (uint32_t length = 1; length <= 4; ++length) {
-      const char32_t low = std::max(first, length == 1 ? 0 : kLongest[length - 1] + 1);
+      const char32_t low = std::max<char32_t>(first, length == 1 ? 0 : kLongest[length - 1] + 1);
       const char32_t high = std::min(last, kLongest[length]);
       if (low <= high) split(low, high, length, out);
     }
