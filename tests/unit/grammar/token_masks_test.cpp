@@ -24,7 +24,7 @@ void compare(const Tokenizer& tokenizer, int64_t vocab_size) {
   for (const char* form : kForms) {
     const auto grammar = parse_gbnf(form, "g");
     TokenMasks masks(tokenizer, vocab_size, ends);
-    for (int round = 0; round < 8; ++round) {
+    for (int round = 0; round < 5; ++round) {
       const auto matcher = grammar->matcher();
       for (uint64_t n = round == 0 ? 0 : rng.below(40); n > 0; --n) {
         const std::string allowed = test::bytes_after(*matcher);
