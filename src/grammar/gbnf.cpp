@@ -11,7 +11,7 @@
 namespace llmtool {
 
 namespace {
-constexpr int kMaxNesting = 250;
+constexpr int kMaxNesting = 250, kMaxRepetitions = 8;
 constexpr int64_t kMaxCount = 100000;
 
 bool is_name(char32_t c) {
@@ -159,7 +159,8 @@ class GbnfParser {
     int64_t least = 0, most = 0;
     while (repetition(least, most)) {
       part = Expression::repeat(std::move(part), least, most);
-      if (++depth_ > kMaxNesting) fail(at_, "too many repetitions of one symbol");
+      if (++depth_ > kMaxRepetitions)
+        fail(at_, cat("a symbol is repeated more than ", kMaxRepetitions, " times over"));
       skip(nested);
     }
     depth_ = 0;

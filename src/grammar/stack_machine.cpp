@@ -1,10 +1,15 @@
 #include "grammar/stack_machine.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "grammar/stack_memory.h"
 
 namespace llmtool {
+
+namespace {
+constexpr size_t kMaxRefinement = 2000000;  // states that are looked at to find alike ones
+}
 
 StackMachine::StackMachine(RuleAutomaton rules, std::string origin)
     : rules_(std::move(rules)), origin_(std::move(origin)) {
@@ -70,6 +75,10 @@ std::shared_ptr<const std::vector<uint32_t>> StackMachine::state_classes(int64_t
   for (size_t s = 0; s < classes.size(); ++s) classes[s] = rules_.states[s].accepting;
   size_t count = 0;
   for (int64_t round = 0; round < reach; ++round) {  // every move reads a byte at least
+    if (static_cast<size_t>(round) * classes.size() > kMaxRefinement) {
+      std::iota(classes.begin(), classes.end(), 0u);  // each its own
+      break;
+    }
     std::map<std::vector<uint64_t>, uint32_t> numbers;
     std::vector<uint32_t> finer(classes.size());
     for (size_t s = 0; s < classes.size(); ++s) {
