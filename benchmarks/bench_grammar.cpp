@@ -10,7 +10,9 @@
 #include "llmtool/core/rng.h"
 #include "llmtool/grammar/gbnf.h"
 #include "llmtool/grammar/held_text.h"
+#include "llmtool/grammar/json_schema.h"
 #include "llmtool/io/files.h"
+#include "llmtool/io/json.h"
 
 using namespace llmtool;
 using namespace llmtool::bench;
@@ -66,11 +68,12 @@ Tally write(const Grammar& grammar, TokenMasks& masks, size_t vocab_size, int an
 
 int main(int argc, char** argv) {
   CLI::App app("Output held to a form");
-  std::string model, file;
+  std::string model, file, schema;
   int answers = 200, length = 100;
   double step = 25;
   app.add_option("--tokenizer", model, "Tokenizer")->required();
   app.add_option("--grammar", file, "GBNF file (default: JSON)");
+  app.add_option("--json-schema", schema, "JSON Schema file, in place of a grammar");
   app.add_option("--answers", answers)->check(CLI::PositiveNumber);
   app.add_option("--length", length, "Tokens of an answer")->check(CLI::PositiveNumber);
   app.add_option("--step-ms", step, "A decoding step of the model that shares are of")
@@ -82,7 +85,9 @@ int main(int argc, char** argv) {
   const TokenId end = tokenizer->eos_id();
   const std::string source = file.empty() ? kJson : read_file(file);
   std::shared_ptr<const Grammar> grammar;
-  const double compile = seconds([&] { grammar = parse_gbnf(source, "grammar"); });
+  const nlohmann::json rules = schema.empty() ? nlohmann::json() : read_json(schema);
+  const double compile = seconds(
+      [&] { grammar = schema.empty() ? parse_gbnf(source, "grammar") : parse_json_schema(rules, schema); });
   std::unique_ptr<TokenMasks> masks;
   const double trie = seconds([&] {
     masks = std::make_unique<TokenMasks>(*tokenizer, tokenizer->vocab_size(), std::vector<TokenId>{end});

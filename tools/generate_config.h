@@ -13,7 +13,7 @@ struct GenerateConfig {
   std::vector<int64_t> stop_ids;
   std::string truncate = "none";
   bool ignore_eos = false;
-  std::string regex, grammar;  // the form of the answers; at most one
+  std::string regex, grammar, json_schema;  // the form of the answers; at most one
 
   void visit(ConfigVisitor& v);
 };

@@ -138,7 +138,7 @@ void JsonMatcher::spawn(const JsonFramePtr& frame, uint32_t id, uint8_t byte) {
     lexer_ = {};
     for (const uint32_t shape : node.strings) {
       Thread thread{frame, shape, graph_->string(shape).start(), {}};
-      if (string_viable(thread, "", false)) spawned_.push_back(std::move(thread));
+      if (string_viable(thread, "")) spawned_.push_back(std::move(thread));
     }
   } else if (byte == '{') {
     at_ = At::object_begin;

@@ -88,7 +88,7 @@ class JsonMatcher final : public Matcher {
   bool feed(uint8_t byte);
   bool feed_code(uint32_t code);
   bool step(Thread& thread, uint8_t byte, std::string_view text) const;
-  bool string_viable(const Thread& thread, std::string_view text, bool within) const;
+  bool string_viable(const Thread& thread, std::string_view text) const;
   bool takes_any(const Thread& thread, uint32_t low, uint32_t high) const;
   bool takes_escape(const Thread& thread, uint32_t low, uint32_t high) const;
   bool end_string();

@@ -20,6 +20,15 @@ std::string utf8(uint32_t code) {
   return text += {char(0x80 | (code >> 6 & 63)), char(0x80 | (code & 63))};
 }
 
+bool ends_within_character(std::string_view text) {
+  for (size_t back = 1; back <= std::min<size_t>(3, text.size()); ++back) {
+    const auto byte = uint8_t(text[text.size() - back]);
+    if (byte >= 0xC0) return back < (byte >= 0xF0 ? 4u : byte >= 0xE0 ? 3u : 2u);
+    if (byte < 0x80) return false;
+  }
+  return false;
+}
+
 /// The supplementary code points of pairs whose first halves are `first` to `last`.
 uint32_t first_of_pair(uint32_t half) { return 0x10000 + ((half - 0xD800) << 10); }
 
@@ -234,15 +243,15 @@ bool JsonMatcher::step(Thread& thread, uint8_t byte, std::string_view text) cons
   }
   const StringShape& shape = graph_->string(thread.shape);
   if (!shape.free() && !shape.step(thread.string, byte)) return false;
-  return string_viable(thread, text, lexer_.tail > 0);
+  return string_viable(thread, text);
 }
 
-/// Whether what a string may become is not all forbidden. `within`: a character has begun.
-bool JsonMatcher::string_viable(const Thread& thread, std::string_view text, bool within) const {
+/// Whether what a string may become is not all forbidden.
+bool JsonMatcher::string_viable(const Thread& thread, std::string_view text) const {
   const DistinctItems::Values* out = forbidden(thread.frame);
   if (!out) return true;
   const StringShape& shape = graph_->string(thread.shape);
-  if (shape.any_text() && within) return true;
+  if (shape.any_text() && ends_within_character(text)) return true;
   size_t count = 0;
   for (const std::string& value : *out) {
     if (value[0] != '"') continue;

@@ -79,7 +79,7 @@ std::string without_dots(const std::string& path) {
     begin = end + 1;
   }
   std::string result;
-  for (size_t i = 0; i < kept.size(); ++i) result += (i ? "/" : "") + kept[i];
+  for (size_t i = 0; i < kept.size(); ++i) result.append(i ? "/" : "").append(kept[i]);
   return result;
 }
 
@@ -121,7 +121,7 @@ void SchemaDocument::fail_at(const std::string& pointer, const std::string& mess
 }
 
 void SchemaDocument::fail(Location location, const std::string& keyword, const std::string& message) const {
-  fail_at(locations_[location].pointer + (keyword.empty() ? "" : "/" + escaped(keyword)), message);
+  fail_at(cat(locations_[location].pointer, keyword.empty() ? "" : "/", escaped(keyword)), message);
 }
 
 bool SchemaDocument::dialect(const json& schema, const std::string& pointer, bool inherited) const {
@@ -206,7 +206,7 @@ void SchemaDocument::add_children(Location location) {
   for (const auto& [key, value] : place.value->items()) {
     const SchemaKeyword* keyword = schema_keyword(key, old);
     if (!keyword || (alone && keyword->holds != SchemaKeyword::Holds::definitions)) continue;
-    const std::string pointer = place.pointer + "/" + escaped(key);
+    const std::string pointer = cat(place.pointer, "/", escaped(key));
     using Holds = SchemaKeyword::Holds;
     const Holds holds = keyword->holds;
     if (holds == Holds::schema || (holds == Holds::schema_or_list && !value.is_array())) {
@@ -220,7 +220,7 @@ void SchemaDocument::add_children(Location location) {
       if (!value.is_object()) fail_at(pointer, cat("expected an object of schemas, found ", shown(value)));
       for (const auto& [name, part] : value.items()) {
         if (holds == Holds::dependencies && part.is_array()) continue;
-        add(part, pointer + "/" + escaped(name), place.resource);
+        add(part, cat(pointer, "/", escaped(name)), place.resource);
       }
     }
   }
@@ -258,7 +258,7 @@ SchemaDocument::Location SchemaDocument::at_pointer(Location from, uint32_t reso
     const size_t end = std::min(fragment.find('/', begin), fragment.size());
     const std::string token = unescaped(fragment.substr(begin, end - begin));
     begin = end + 1;
-    pointer += "/" + escaped(token);
+    pointer += cat("/", escaped(token));
     const bool index = value->is_array() && !token.empty() && token.size() < 10 &&
                        token.find_first_not_of("0123456789") == token.npos;
     if (value->is_object() && value->contains(token)) {

@@ -193,10 +193,19 @@ bool SchemaGraph::check_unique() {
   return settled;
 }
 
+/// Whether more items can always make another value of it.
+bool SchemaGraph::always_open(uint32_t array) const {
+  if (!arrays_[array].always_open()) return false;
+  const auto& rest = arrays_[array].positions().back();
+  return !arrays_[array].unique() ||
+         std::any_of(rest.begin(), rest.end(),
+                     [&](const ArrayShape::Choice& choice) { return choice.usable && !values(choice.node); });
+}
+
 /// While an item is read, it must be certain that it can still become one that is not there yet.
 void SchemaGraph::check_unique_item(uint32_t array, uint32_t node) const {
   for (const uint32_t id : nodes_[node].arrays) {
-    if (!array_possible_[id] || arrays_[id].always_open() || !only_arrays_[id].empty()) continue;
+    if (!array_possible_[id] || always_open(id) || !only_arrays_[id].empty()) continue;
     document_.fail(unique_at_[array], "uniqueItems",
                    "cannot be enforced where the items are arrays of bounded length");
   }

@@ -44,6 +44,7 @@ class SchemaGraph {
   void drop_empty();
   void list_only_values(SchemaFormulas::Id formula);
   bool check_unique();
+  bool always_open(uint32_t array) const;
   void check_unique_item(uint32_t array, uint32_t node) const;
   std::optional<DistinctItems::Values> values(uint32_t node) const;
   SchemaDocument::Location place_of(SchemaFormulas::Id formula) const;

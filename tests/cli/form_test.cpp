@@ -1,5 +1,6 @@
-// generate --regex, --grammar: answers are of the form, or said not to be.
+// generate --regex, --grammar, --json-schema: answers are of the form, or said not to be.
 
+#include <cmath>
 #include <regex>
 
 #include "run_fixture.h"
@@ -111,6 +112,25 @@ TEST_F(Form, AGrammarHoldsAnswersAndTheirLogProbabilitiesStayTheModels) {
   }
 }
 
+TEST_F(Form, AJsonSchemaHoldsAnswers) {
+  write_text(place / "s.json", R"({"type": "object", "properties": {"word": {"enum": ["yes", "no"]},
+      "n": {"type": "integer", "minimum": 1, "maximum": 9}}, "required": ["n", "word"],
+      "additionalProperties": false})");
+  const RunResult r = generate({"Is it?", "--json-schema", (place / "s.json").string(), "--temperature", "2",
+                                "--num-samples", "20", "-n", "120", "--json"});
+  int whole = 0;
+  for (const json& row : json_rows(r.out)) {
+    if (row["finish_reason"] != "stop") continue;
+    const json answer = json::parse(row["text"].get<std::string>());
+    EXPECT_EQ(answer.size(), 2u) << answer;
+    EXPECT_TRUE(answer["word"] == "yes" || answer["word"] == "no") << answer;
+    const double n = answer["n"];
+    EXPECT_TRUE(n >= 1 && n <= 9 && n == std::floor(n)) << answer;
+    ++whole;
+  }
+  EXPECT_GT(whole, 0) << r.err;
+}
+
 TEST_F(Form, WhatCannotBeAFormIsWrongUsage) {
   write_text(place / "bad.gbnf", "root ::= \"a\" |\n  b\n");
   const auto says = [&](const Arguments& arguments, const std::string& message) {
@@ -123,6 +143,9 @@ TEST_F(Form, WhatCannotBeAFormIsWrongUsage) {
        "bad.gbnf: line 2, column 4: expected a rule \"b\"");
   says({"a", "--regex", "a", "--grammar", (place / "bad.gbnf").string()},
        "grammar: expected one form at most, found regex beside it");
+  write_text(place / "bad.json", R"({"items": {"minLenght": 1}})");
+  says({"a", "--json-schema", (place / "bad.json").string()},
+       "bad.json at #/items/minLenght: not a keyword of draft 2020-12; did you mean \"minLength\"");
 }
 
 }  // namespace

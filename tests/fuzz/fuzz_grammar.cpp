@@ -5,16 +5,23 @@
 #include "llmtool/core/error.h"
 #include "llmtool/core/rng.h"
 #include "llmtool/grammar/gbnf.h"
+#include "llmtool/grammar/json_schema.h"
 #include "llmtool/grammar/regex_grammar.h"
+#include "llmtool/io/json.h"
 
 namespace llmtool::test {
-// The first letter says what the rest is: a grammar, an expression, an expression to search for.
+// The first letter says what the rest is: a grammar, an expression, an expression to search for, a schema.
 std::vector<std::string> seed_corpus() {
   return {
       "groot ::= value\nvalue ::= [0-9]{1,9} | \"[\" (value (\",\" value)*)? \"]\" | \"\\u00e9\\x41\" # c\n",
       "groot ::= root \"+\" root | t\nt ::= t? [^a-c\\n] | .{2,} | \"(\" root \")\"\n",
       "groot ::= a b?\na ::= b \"1\" | \"\"\nb ::= (a | \"x\"){0,20} \"y\"\n",
-      "r(?:a|b)*[^\\d\\sé]{2,5}?\\p{Lu}\\u{1F600}(x|)$", "s^(\\w+)\\.(com|org)$|^$"};
+      "r(?:a|b)*[^\\d\\sé]{2,5}?\\p{Lu}\\u{1F600}(x|)$",
+      "s^(\\w+)\\.(com|org)$|^$",
+      R"(j{"type":"object","properties":{"a":{"type":"integer","minimum":-3,"multipleOf":0.5},"b":{"$ref":"#"}},
+         "required":["a"],"patternProperties":{"^x|y$":{"enum":[1,"z",null,[{}]]}},"maxProperties":3})",
+      R"(j{"oneOf":[{"type":"array","prefixItems":[{"const":1}],"items":{"type":"string","pattern":"a+","maxLength":4},
+         "contains":{"minLength":3},"uniqueItems":true},{"not":{"required":["k"]},"unevaluatedProperties":false}]})"};
 }
 }  // namespace llmtool::test
 
@@ -45,6 +52,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (data[0] == 's') {
       const auto dfa = llmtool::ByteDfa::search(source, "input");
       if (dfa.matches(source)) complement(dfa, "input");
+    } else if (data[0] == 'j') {
+      walk(*llmtool::parse_json_schema(llmtool::parse_json(source, "input"), "input"), size);
     } else {
       walk(data[0] == 'g' ? *llmtool::parse_gbnf(source, "input")
                           : *llmtool::parse_regex_grammar(source, "input"),
