@@ -23,6 +23,17 @@ void settle_stops(GenerateConfig& config, const Transformer& model, const Tokeni
   if (ids.empty() && tokenizer && tokenizer->eos_id() >= 0) ids.push_back(tokenizer->eos_id());
 }
 
+constexpr int kCutShort = 3;  // exit code: an answer is not of the form that it was held to
+
+/// Says so where the form of an answer was cut short.
+void report_cut(const GenerationResult& r, int64_t num_samples, int& code) {
+  if (r.complete) return;
+  code = kCutShort;
+  warn(cat("prompt ", r.index + 1, num_samples > 1 ? cat(", answer ", r.sample + 1) : "",
+           ": the answer ended before it was whole, after ", r.ids.size(),
+           " tokens; a larger --max-new-tokens gives it room"));
+}
+
 /// Answers as plain text: each followed by a line break; streamed on a terminal.
 int run_plain(Generator& generator, const Prompts& prompts, const GenerationOptions& options) {
   const bool live = ::isatty(STDOUT_FILENO) != 0;
@@ -31,6 +42,7 @@ int run_plain(Generator& generator, const Prompts& prompts, const GenerationOpti
     if (!write_out(text)) throw ReaderGone();
   };
   bool opened = false;
+  int code = 0;
   try {
     const Generator::Stream stream = [&](const std::string& more) {
       // The prompt of an echoed answer is only known when it is done; then everything is written at once.
@@ -44,17 +56,19 @@ int run_plain(Generator& generator, const Prompts& prompts, const GenerationOpti
           if (!opened || options.echo) out(r.text);
           out("\n");
           opened = false;
+          report_cut(r, options.num_samples, code);
         },
         live ? stream : Generator::Stream{}, prompts.ready);
   } catch (const ReaderGone&) {
     return 0;
   }
-  return 0;
+  return code;
 }
 
 int run_json(Generator& generator, const Prompts& prompts, const GenerationOptions& options,
              const Tokenizer* tokenizer) {
   struct ReaderGone {};
+  int code = 0;
   try {
     generator.run(
         prompts.source,
@@ -63,12 +77,13 @@ int run_json(Generator& generator, const Prompts& prompts, const GenerationOptio
               result_row(r, options, tokenizer)
                   .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
           if (!write_out(line + "\n")) throw ReaderGone();
+          report_cut(r, options.num_samples, code);
         },
         {}, prompts.ready);
   } catch (const ReaderGone&) {
     return 0;
   }
-  return 0;
+  return code;
 }
 
 int run_generate(GenerateFlags& flags) {
@@ -91,6 +106,8 @@ int run_generate(GenerateFlags& flags) {
   settle_stops(config, model, tokenizer.get());
   if (!config.options.stop_strings.empty() && !tokenizer)
     throw UsageError("--stop: the model has no tokenizer");
+  if (config.options.grammar && !tokenizer)
+    throw UsageError("a form for the answers: the model has no tokenizer; give a --tokenizer");
   if (flags.common.json) config.options.logprobs = std::max<int64_t>(0, config.options.logprobs);
   const Prompts prompts = open_prompts(flags.prompts, tokenizer.get());
   Generator generator(model, tokenizer.get(), pool, config.options);

@@ -3,6 +3,11 @@
 #include <CLI/CLI.hpp>
 
 #include "llmtool/core/error.h"
+#include "llmtool/grammar/gbnf.h"
+#include "llmtool/grammar/json_schema.h"
+#include "llmtool/grammar/regex_grammar.h"
+#include "llmtool/io/files.h"
+#include "llmtool/io/json.h"
 
 namespace llmtool {
 
@@ -25,6 +30,9 @@ void GenerateConfig::visit(ConfigVisitor& v) {
   v.integer("logprobs", options.logprobs, {-1, 1 << 20},
             "with the log-probabilities of --json, the k likeliest tokens; -1: none");
   v.boolean("echo", options.echo, "the prompt, too (and its log-probabilities)");
+  v.string("regex", regex, "hold answers to this regular expression; none: \"\"");
+  v.string("grammar", grammar, "hold answers to the grammar of this GBNF file; none: \"\"");
+  v.string("json_schema", json_schema, "hold answers to JSON that this schema file calls valid; none: \"\"");
 }
 
 GenerateConfig read_generate_config(const GenerateFlags& flags) {
@@ -37,7 +45,25 @@ GenerateConfig read_generate_config(const GenerateFlags& flags) {
   for (const std::string& stop : config.options.stop_strings) {
     if (stop.empty()) throw UsageError("stop: expected a text, found an empty one");
   }
+  config.options.grammar = form_of(config);
   return config;
+}
+
+std::shared_ptr<const Grammar> form_of(const GenerateConfig& config) {
+  const std::pair<const char*, const std::string*> forms[] = {
+      {"regex", &config.regex}, {"grammar", &config.grammar}, {"json_schema", &config.json_schema}};
+  const char* given = nullptr;
+  for (const auto& [key, value] : forms) {
+    if (value->empty()) continue;
+    if (given) throw UsageError(cat(key, ": expected one form at most, found ", given, " beside it"));
+    given = key;
+  }
+  if (!config.regex.empty()) return parse_regex_grammar(config.regex, "regex");
+  if (!config.grammar.empty()) return parse_gbnf(read_file(config.grammar), config.grammar);
+  if (!config.json_schema.empty()) {
+    return parse_json_schema(read_json(config.json_schema), config.json_schema);
+  }
+  return nullptr;
 }
 
 namespace {
@@ -74,6 +100,10 @@ void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) 
   add_key<int64_t>(app, f, "--logprobs", "logprobs", "With --json: the k likeliest tokens at each place");
   app.add_flag_callback(
       "--echo", [f] { f->given.emplace_back("echo", true); }, "The prompt, too (and its log-probabilities)");
+  add_key<std::string>(app, f, "--regex", "regex", "Hold answers to this regular expression");
+  add_key<std::string>(app, f, "--grammar", "grammar", "Hold answers to the grammar of this GBNF file");
+  add_key<std::string>(app, f, "--json-schema", "json_schema",
+                       "Hold answers to JSON that this schema file calls valid");
   add_key<std::string>(app, f, "--truncate", "truncate", "left: too long a prompt loses its beginning");
 }
 

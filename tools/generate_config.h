@@ -13,6 +13,7 @@ struct GenerateConfig {
   std::vector<int64_t> stop_ids;
   std::string truncate = "none";
   bool ignore_eos = false;
+  std::string regex, grammar, json_schema;  // the form of the answers; at most one
 
   void visit(ConfigVisitor& v);
 };
@@ -29,5 +30,8 @@ struct GenerateFlags {
 void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& flags);
 /// The config file with the flags over it. Throws UsageError.
 GenerateConfig read_generate_config(const GenerateFlags& flags);
+/// What the answers are held to; nullptr: nothing. Throws UsageError on more than one form and on one that
+/// cannot be read.
+std::shared_ptr<const Grammar> form_of(const GenerateConfig& config);
 
 }  // namespace llmtool

@@ -117,6 +117,7 @@ nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOpt
                                 {"text", r.text},
                                 {"ids", r.ids},
                                 {"finish_reason", r.finish_reason}};
+  if (options.grammar) row["complete"] = r.complete;
   row["logprobs"] = r.logprobs;
   nlohmann::ordered_json top = nlohmann::ordered_json::array();
   for (const auto& list : r.top_logprobs) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "llmtool/core/error.h"
+#include "llmtool/grammar/held_text.h"
 
 namespace llmtool {
 
@@ -36,6 +37,7 @@ struct Slot {
   std::unique_ptr<KvCache> cache;
   TokenHistory history;
   AnswerText text;
+  std::optional<HeldText> held;
   Rng rng;
   TokenId last = 0;
   double began = 0;
@@ -71,12 +73,16 @@ struct Generator::Impl {
         context(m.config().context() - static_cast<int64_t>(virtual_ids.size())),
         saved(4096),
         scratch(generation_scratch(m, p, options.batch_size, options.echo)),
-        exec{p, saved, scratch, Rng()} {}
+        exec{p, saved, scratch, Rng()} {
+    if (options.grammar) masks.emplace(*tokenizer, m.config().vocab_size, options.stop_ids);
+  }
 
   std::unique_ptr<Prefix> read_prompt(GenerationRequest request, int64_t index);
   void read_echoed(Prefix& prefix);
   std::unique_ptr<Slot> begin(Prefix& prefix);
   void take_token(Slot& slot, std::span<const float> logits);
+  TokenId choose(Slot& slot, std::span<const float> logits);
+  void end(Slot& slot, const char* reason);
   void fill(const Source& source, const Ready& ready);
   void take_prompts(const Source& source, const Ready& ready);
   void decode();
@@ -85,6 +91,7 @@ struct Generator::Impl {
   const Transformer& model;
   const Tokenizer* tokenizer;
   GenerationOptions options;
+  std::optional<TokenMasks> masks;   // where there is a grammar
   std::vector<int32_t> virtual_ids;  // in front of every prompt
   int64_t context;                   // behind them
   Arena saved, scratch;
@@ -172,29 +179,41 @@ std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
     slot->cache = std::make_unique<KvCache>(model.config(), p.cache->capacity());
     slot->cache->copy_from(*p.cache);
   }
-  if (options.max_new_tokens == 0) {
-    slot->done = true;
-    r.finish_reason = "length";
+  if (options.grammar) slot->held.emplace(*options.grammar, *masks, !has_text);
+  if (slot->held && slot->held->ended()) {
+    end(*slot, "stop");
+  } else if (options.max_new_tokens == 0) {
+    end(*slot, "length");
   } else {
     take_token(*slot, p.logits);
   }
   return slot;
 }
 
+TokenId Generator::Impl::choose(Slot& slot, std::span<const float> logits) {
+  if (slot.held && slot.held->mask().only >= 0) return slot.held->mask().only;
+  const double uniform = static_cast<double>(slot.rng.at(slot.result.ids.size()) >> 11) * 0x1p-53;
+  const std::span<const float> allowed = slot.held ? slot.held->masked(logits) : logits;
+  const TokenId id = sample(allowed, options.sampling, slot.history, uniform);
+  return slot.held ? slot.held->settled(id, logits) : id;
+}
+
+void Generator::Impl::end(Slot& slot, const char* reason) {
+  GenerationResult& r = slot.result;
+  slot.done = true;
+  r.finish_reason = reason;
+  slot.text.finish();
+  r.text = slot.text.text();
+  r.complete = !options.grammar || accepts(*options.grammar, r.text);
+  r.seconds = now() - slot.began;
+  slot.cache.reset();
+}
+
 void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
   GenerationResult& r = slot.result;
-  const double uniform = static_cast<double>(slot.rng.at(r.ids.size()) >> 11) * 0x1p-53;
-  const TokenId id = sample(logits, options.sampling, slot.history, uniform);
-  const auto end = [&](const char* reason) {
-    slot.done = true;
-    r.finish_reason = reason;
-    slot.text.finish();
-    r.text = slot.text.text();
-    r.seconds = now() - slot.began;
-    slot.cache.reset();
-  };
+  const TokenId id = choose(slot, logits);
   if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end())
-    return end("stop");
+    return end(slot, "stop");
   r.ids.push_back(id);
   slot.last = id;
   ++slot.history.answer[id];
@@ -210,9 +229,11 @@ void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
     r.top_logprobs.push_back(std::move(top));
   }
   slot.text.push(id);
-  if (slot.text.stopped()) return end("stop");
+  if (slot.text.stopped()) return end(slot, "stop");
+  if (slot.held) slot.held->push(id);
+  if (slot.held && slot.held->ended()) return end(slot, "stop");
   const bool full = slot.cache->length >= slot.cache->capacity();
-  if (full || static_cast<int64_t>(r.ids.size()) >= options.max_new_tokens) end("length");
+  if (full || static_cast<int64_t>(r.ids.size()) >= options.max_new_tokens) end(slot, "length");
 }
 
 void Generator::Impl::fill(const Source& source, const Ready& ready) {

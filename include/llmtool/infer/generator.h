@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "llmtool/grammar/matcher.h"
 #include "llmtool/infer/sampler.h"
 #include "llmtool/model/transformer.h"
 #include "llmtool/text/tokenizer.h"
@@ -24,6 +25,8 @@ struct GenerationOptions {
   bool truncate_left = false;  // a prompt that is too long loses its beginning instead of being an error
   int64_t batch_size = 8;      // sequences decoded together
   uint64_t seed = 0;
+  /// What an answer's text is held to, from its first token on. Log-probabilities stay those of the model.
+  std::shared_ptr<const Grammar> grammar;
 };
 
 struct GenerationRequest {
@@ -40,6 +43,7 @@ struct GenerationResult {
   std::string prompt, text;
   std::vector<TokenId> prompt_ids, ids;  // the stop id is not among ids
   std::string finish_reason;             // "stop" or "length"
+  bool complete = true;                  // the text is of the grammar's form; true where there is none
   std::vector<double> logprobs;          // of ids
   std::vector<std::optional<double>> prompt_logprobs;
   std::vector<std::vector<TokenLogprob>> top_logprobs;  // of ids
@@ -75,7 +79,7 @@ class Generator {
   using Ready = std::function<bool()>;                               // whether the source can answer at once
   using Stream = std::function<void(const std::string& more_text)>;  // of the first unfinished answer
 
-  /// `tokenizer` may be nullptr: then there is no text.
+  /// `tokenizer` may be nullptr: then there is no text, and no grammar.
   Generator(const Transformer& model, const Tokenizer* tokenizer, ThreadPool& pool,
             GenerationOptions options);
   ~Generator();
