@@ -161,6 +161,7 @@ const StackSet* StackMachine::Memory::adopt(const StackSet& foreign) {
     path.pop_back();
     ours.emplace(set, intern(set->has_empty, std::move(tops)));
   }
+  max_bytes_ = std::max(kMaxBytes, 2 * bytes_);  // deep stacks are not moved again at every step
   return as_position(ours.at(&foreign));
 }
 

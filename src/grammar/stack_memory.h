@@ -13,7 +13,7 @@ class StackMachine::Memory {
   explicit Memory(const StackMachine& machine);
 
   std::mutex mutex;  // of every method
-  bool full() const { return bytes_ > kMaxBytes; }
+  bool full() const { return bytes_ > max_bytes_; }
   const StackSet* start();
   /// What `stacks` leads to by `byte`; the set without stacks where no text goes on so.
   const StackSet* step(const StackSet& stacks, uint8_t byte);
@@ -56,7 +56,7 @@ class StackMachine::Memory {
   std::unordered_map<std::pair<const void*, uint64_t>, const StackSet*, PairHash> unions_;
   std::map<int64_t, Keys> keys_;
   const StackSet* bottom_;  // the empty stack alone
-  size_t bytes_ = 0;
+  size_t bytes_ = 0, max_bytes_ = kMaxBytes;
   // The set being made.
   std::vector<const StackSet*> below_;  // of every state
   std::vector<uint32_t> touched_, work_;

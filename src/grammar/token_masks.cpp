@@ -110,9 +110,13 @@ std::shared_ptr<const TokenMask> TokenMasks::make(const Matcher& matcher, const 
   const std::vector<Trie::Node>& nodes = tokens.nodes;
   for (size_t i = 0; i + 1 < nodes.size();) {
     const Trie::Node& node = nodes[i];
-    Matcher& here = *stack_[node.depth];
-    here.assign(*stack_[node.depth - 1]);
-    if (!here.push(node.byte)) {
+    const bool last = nodes[node.skip].depth < node.depth;  // of its parent, which is needed no more
+    if (last) {
+      std::swap(stack_[node.depth], stack_[node.depth - 1]);
+    } else {
+      stack_[node.depth]->assign(*stack_[node.depth - 1]);
+    }
+    if (!stack_[node.depth]->push(node.byte)) {
       i = node.skip;
       continue;
     }

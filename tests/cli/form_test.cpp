@@ -87,7 +87,7 @@ TEST_F(Form, AnAnswerCutShortIsDeliveredAndSaid) {
 
 TEST_F(Form, AGrammarHoldsAnswersAndTheirLogProbabilitiesStayTheModels) {
   write_text(place / "list.gbnf",
-             "root ::= \"[\" item (\", \" item){0,3} \"]\"\nitem ::= [0-9]{1,3} | \"\\\"\" [a-zA-Z ]{0,8} "
+             "root ::= \"[\" item (\", \" item){0,3} \"]\"\nitem ::= [1-9] [0-9]{0,2} | \"\\\"\" [a-zA-Z ]{0,8} "
              "\"\\\"\"\n");
   const RunResult r = generate({"A list:", "--grammar", (place / "list.gbnf").string(), "--num-samples", "20",
                                 "--temperature", "1.5", "--json"});

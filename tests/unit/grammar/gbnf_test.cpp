@@ -3,6 +3,7 @@
 #include "llmtool/grammar/gbnf.h"
 
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "llmtool/core/error.h"
 #include "walks.h"
@@ -163,6 +164,41 @@ TEST(Gbnf, DeepNestingIsRead) {
   for (int i = 0; i < 50000; ++i) ASSERT_TRUE(matcher->push(')'));
   EXPECT_TRUE(matcher->complete());
   EXPECT_FALSE(matcher->push(')'));
+}
+
+TEST(Gbnf, WhatAMachineRemembersIsBounded) {
+  // Every letter is of a class of its own, so that every place takes half a kilobyte.
+  std::string source = "root ::= (";
+  for (char c = 'a'; c <= 'z'; ++c) source += cat("\"", c, c, "\" | ");
+  source += "\"(\" root){0,1} \")\"";
+  const auto grammar = parse_gbnf(source, "g");
+  const auto matcher = grammar->matcher(), before = matcher->clone();
+  const int depth = 160000;
+  for (int i = 0; i < depth; ++i) ASSERT_TRUE(matcher->push('('));
+  for (int i = 0; i <= depth; ++i) ASSERT_TRUE(matcher->push(')'));
+  EXPECT_TRUE(matcher->complete());
+  ASSERT_TRUE(before->push('b') && before->push('b') && before->push(')'));  // of the memory that was left
+  EXPECT_TRUE(before->complete());
+}
+
+TEST(Gbnf, ThreadsMayReadAtOnce) {
+  const auto shared = parse_gbnf(kJson, "g");
+  std::vector<std::string> texts(4);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    threads.emplace_back([&, i] {
+      Rng rng(i);
+      for (int walk = 0; walk < 20; ++walk) texts[i] += test::random_text(*shared, rng, 60);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const auto own = parse_gbnf(kJson, "g");
+    Rng rng(i);
+    std::string expected;
+    for (int walk = 0; walk < 20; ++walk) expected += test::random_text(*own, rng, 60);
+    EXPECT_EQ(texts[i], expected);
+  }
 }
 
 TEST(Gbnf, MatchersAreIndependent) {
