@@ -170,7 +170,7 @@ std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
     slot->cache = std::move(p.cache);  // the last answer needs no copy
   } else {
     slot->cache = std::make_unique<KvCache>(model.config(), p.cache->capacity());
-    slot->cache->copy_from(*p.cache);
+    slot->cache->copy_from(*p.cache, p.cache->length);
   }
   if (options.max_new_tokens == 0) {
     slot->done = true;
