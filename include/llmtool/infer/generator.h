@@ -24,6 +24,26 @@ struct GenerationOptions {
   bool truncate_left = false;  // a prompt that is too long loses its beginning instead of being an error
   int64_t batch_size = 8;      // sequences decoded together
   uint64_t seed = 0;
+  DType kv_cache_type = DType::f32;  // or f16 or q8_0
+  std::string prompt_cache;          // file for what is kept of the first prompt: see PromptCacheFile
+
+  int64_t context = 0;  // positions of prompt and answer, where less than the model has; 0: all
+  int64_t best_of = 1;  // answers of which the one of the greatest mean log-probability is given
+
+  /// Beam search, where num_beams > 1: of the model's own probabilities, without sampling; the num_samples
+  /// best are given. A score is the sum of log-probabilities over length^length_penalty.
+  enum class EarlyStopping { no, yes, never };
+  int64_t num_beams = 1;
+  double length_penalty = 1;
+  EarlyStopping early_stopping =
+      EarlyStopping::no;  // yes: at num_beams answers; never: while some may be better
+
+  /// Speculation: tokens are drafted and checked in one pass. A draft that is what would have been drawn
+  /// stays, so that the text is the same as without, whatever the temperature. Drafts come from the text
+  /// itself (what followed when it last had these tokens) or from a smaller model of the same vocabulary.
+  bool look_up = false;
+  const Transformer* draft_model = nullptr;
+  int64_t draft_tokens = 8;  // of one pass, at most
 };
 
 struct GenerationRequest {
@@ -41,9 +61,13 @@ struct GenerationResult {
   std::vector<TokenId> prompt_ids, ids;  // the stop id is not among ids
   std::string finish_reason;             // "stop" or "length"
   std::vector<double> logprobs;          // of ids
+  std::optional<double> score;           // of beam search and of the best of several
   std::vector<std::optional<double>> prompt_logprobs;
   std::vector<std::vector<TokenLogprob>> top_logprobs;  // of ids
   double prompt_seconds = 0, seconds = 0;               // reading the prompt; writing the answer
+  int64_t prompt_copied = 0;                            // tokens that were known from another prompt
+  int64_t drafted = 0, accepted = 0;                    // tokens, of speculation
+  size_t kv_cache_bytes = 0;
 };
 
 /// A text as it grows: decodes ids, holds back half characters and what may be the start of a stop string.
