@@ -245,6 +245,13 @@ Generator::Generator(const Transformer& model, const Tokenizer* tokenizer, Threa
 Generator::~Generator() = default;
 
 void Generator::Impl::run(const Source& source, const Sink& sink, const Stream& stream, const Ready& ready) {
+  for (const auto& slot : slots) {  // left behind by a run that an exception ended
+    if (slot->prompt.cache) memory.keep(slot->prompt);
+  }
+  slots.clear();
+  prefix.reset();
+  streamed = 0;
+  exhausted = false;
   while (true) {
     fill(source, ready);
     deliver(sink, stream);

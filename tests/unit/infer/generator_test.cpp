@@ -286,6 +286,44 @@ TEST_F(Answers, ASharedBeginningIsReadOnce) {
   }
 }
 
+/// A conversation: every prompt is the one before with its answer and more behind it.
+TEST_F(Answers, TheNextRunBeginsWithWhatTheLastOneKept) {
+  ThreadPool pool(2);
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.max_new_tokens = 4;
+  options.logprobs = 0;
+  Generator chat(model, nullptr, pool, options);
+  std::vector<TokenId> text(17, 3);
+  for (int turn = 0; turn < 3; ++turn) {
+    const auto answer = [&](Generator& generator, bool stops) {
+      bool given = false;
+      GenerationResult result;
+      generator.run(
+          [&](GenerationRequest& request) {
+            request = {"", text};
+            return !std::exchange(given, true);
+          },
+          [&](const GenerationResult& r) {
+            result = r;
+            if (stops) throw Error("the listener has gone");
+          });
+      return result;
+    };
+    Generator fresh(model, nullptr, pool, options);
+    if (turn == 1) {
+      EXPECT_THROW(answer(chat, true), Error);
+    }
+    const GenerationResult expected = answer(fresh, false), found = answer(chat, false);
+    EXPECT_EQ(found.ids, expected.ids) << turn;
+    EXPECT_EQ(found.logprobs, expected.logprobs) << turn;
+    EXPECT_EQ(expected.prompt_copied, 0);
+    EXPECT_GE(found.prompt_copied, turn == 0 ? 0 : 16);
+    text.insert(text.end(), found.ids.begin(), found.ids.end());
+    text.push_back(turn);
+  }
+}
+
 TEST_F(Answers, AnEmptyPromptIsRefused) {
   prompts = {{}};
   EXPECT_THROW(run({}), UsageError);
