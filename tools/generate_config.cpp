@@ -103,35 +103,9 @@ CLI::Option* add_key(CLI::App& app, std::shared_ptr<GenerateFlags> flags, const 
   return app.add_option_function<T>(
       names, [flags, key](const T& value) { flags->given.emplace_back(key, value); }, help);
 }
-}  // namespace
 
-void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
-  add_key<int64_t>(app, f, "-n,--max-new-tokens,--n-predict", "max_new_tokens",
-                   "Tokens of an answer (default: 128)");
-  add_key<double>(app, f, "--temperature,--temp", "temperature", "0: the likeliest token (default: 0.8)");
-  add_key<int64_t>(app, f, "--top-k", "top_k", "Choose among the k likeliest tokens");
-  add_key<double>(app, f, "--top-p", "top_p", "Choose among the fewest tokens that reach p");
-  add_key<double>(app, f, "--min-p", "min_p", "Drop tokens below this share of the likeliest");
-  add_key<double>(app, f, "--repetition-penalty,--repeat-penalty", "repetition_penalty",
-                  "Of tokens seen; 1: none");
-  add_key<double>(app, f, "--frequency-penalty", "frequency_penalty", "Per occurrence in the answer");
-  add_key<double>(app, f, "--presence-penalty", "presence_penalty", "Of tokens in the answer");
-  add_key<std::vector<std::string>>(app, f, "--stop", "stop", "Text that ends an answer; may be repeated")
-      ->allow_extra_args(false);
-  add_key<std::vector<int64_t>>(app, f, "--stop-id,--eos-token-id", "stop_ids",
-                                "Id that ends an answer; may be repeated")
-      ->allow_extra_args(false);
-  app.add_flag_callback(
-      "--ignore-eos", [f] { f->given.emplace_back("ignore_eos", true); },
-      "Go on behind the model's stop ids");
-  add_key<int64_t>(app, f, "--num-samples", "num_samples", "Answers to each prompt (default: 1)");
-  add_key<int64_t>(app, f, "--batch-size", "batch_size", "Sequences decoded together (default: 8)");
-  add_key<int64_t>(app, f, "--logprobs", "logprobs", "With --json: the k likeliest tokens at each place");
-  app.add_flag_callback(
-      "--echo", [f] { f->given.emplace_back("echo", true); }, "The prompt, too (and its log-probabilities)");
-  add_key<std::string>(app, f, "--kv-cache-type", "kv_cache_type",
-                       "f32 (default), f16 or q8_0: of keys and values")
-      ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
+/// How answers are found, and how the model runs.
+void add_running_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
   add_key<int64_t>(app, f, "--num-beams", "num_beams", "Beam search with so many beams, without sampling");
   add_key<double>(app, f, "--length-penalty", "length_penalty",
                   "Of beams: above 0 favours long answers (default: 1)");
@@ -163,7 +137,38 @@ void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) 
   add_key<std::string>(app, f, "--choices-normalize", "choices_normalize",
                        "Divide by the choice's tokens or bytes (default: none)")
       ->check(CLI::IsMember({"none", "tokens", "bytes"}));
+}
+}  // namespace
+
+void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
+  add_key<int64_t>(app, f, "-n,--max-new-tokens,--n-predict", "max_new_tokens",
+                   "Tokens of an answer (default: 128)");
+  add_key<double>(app, f, "--temperature,--temp", "temperature", "0: the likeliest token (default: 0.8)");
+  add_key<int64_t>(app, f, "--top-k", "top_k", "Choose among the k likeliest tokens");
+  add_key<double>(app, f, "--top-p", "top_p", "Choose among the fewest tokens that reach p");
+  add_key<double>(app, f, "--min-p", "min_p", "Drop tokens below this share of the likeliest");
+  add_key<double>(app, f, "--repetition-penalty,--repeat-penalty", "repetition_penalty",
+                  "Of tokens seen; 1: none");
+  add_key<double>(app, f, "--frequency-penalty", "frequency_penalty", "Per occurrence in the answer");
+  add_key<double>(app, f, "--presence-penalty", "presence_penalty", "Of tokens in the answer");
+  add_key<std::vector<std::string>>(app, f, "--stop", "stop", "Text that ends an answer; may be repeated")
+      ->allow_extra_args(false);
+  add_key<std::vector<int64_t>>(app, f, "--stop-id,--eos-token-id", "stop_ids",
+                                "Id that ends an answer; may be repeated")
+      ->allow_extra_args(false);
+  app.add_flag_callback(
+      "--ignore-eos", [f] { f->given.emplace_back("ignore_eos", true); },
+      "Go on behind the model's stop ids");
+  add_key<int64_t>(app, f, "--num-samples", "num_samples", "Answers to each prompt (default: 1)");
+  add_key<int64_t>(app, f, "--batch-size", "batch_size", "Sequences decoded together (default: 8)");
+  add_key<int64_t>(app, f, "--logprobs", "logprobs", "With --json: the k likeliest tokens at each place");
+  app.add_flag_callback(
+      "--echo", [f] { f->given.emplace_back("echo", true); }, "The prompt, too (and its log-probabilities)");
+  add_key<std::string>(app, f, "--kv-cache-type", "kv_cache_type",
+                       "f32 (default), f16 or q8_0: of keys and values")
+      ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
   add_key<std::string>(app, f, "--truncate", "truncate", "left: too long a prompt loses its beginning");
+  add_running_flags(app, f);
 }
 
 void generate_config_keys(ConfigVisitor& v, const std::string&) { GenerateConfig().visit(v); }
