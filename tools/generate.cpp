@@ -9,6 +9,7 @@
 #include "generate_io.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
+#include "llmtool/infer/draft.h"
 #include "model_files.h"
 
 namespace llmtool {
@@ -32,6 +33,20 @@ void report_cut(const GenerationResult& r, int64_t num_samples, int& code) {
   warn(cat("prompt ", r.index + 1, num_samples > 1 ? cat(", answer ", r.sample + 1) : "",
            ": the answer ended before it was whole, after ", r.ids.size(),
            " tokens; a larger --max-new-tokens gives it room"));
+}
+
+/// The model that `speculative` names, where it does.
+std::unique_ptr<const Transformer> open_draft_model(const GenerateConfig& config,
+                                                    const Tokenizer* tokenizer) {
+  if (config.speculative == "none" || config.speculative == "lookup") return nullptr;
+  const std::shared_ptr<const ModelSource> files = ModelSource::open(config.speculative);
+  if (!files->config().generates()) {
+    throw UsageError(cat("--speculative ", config.speculative, ": expected lookup or a decoder, found a ",
+                         files->config().model_type, " model that writes nothing"));
+  }
+  const auto own = tokenizer_of(*files, "");
+  if (tokenizer && own) check_same_vocabulary(*tokenizer, *own);
+  return std::make_unique<const Transformer>(files);
 }
 
 /// Answers as plain text: each followed by a line break; streamed on a terminal.
@@ -101,7 +116,7 @@ int run_generate(GenerateFlags& flags) {
   }
   const WeightedAdapters adapters = adapters_named(flags.adapters);
   const auto tokenizer = tokenizer_of(*files, flags.tokenizer, adapters);
-  const AdaptedModel adapted(files, adapters);
+  const AdaptedModel adapted(with_context(files, config.context), adapters);
   const Transformer& model = *adapted.model;
   settle_stops(config, model, tokenizer.get());
   if (!config.options.stop_strings.empty() && !tokenizer)
@@ -110,6 +125,13 @@ int run_generate(GenerateFlags& flags) {
     throw UsageError("a form for the answers: the model has no tokenizer; give a --tokenizer");
   if (flags.common.json) config.options.logprobs = std::max<int64_t>(0, config.options.logprobs);
   const Prompts prompts = open_prompts(flags.prompts, tokenizer.get());
+  if (!config.choices.choices.empty()) {
+    if (!tokenizer) throw UsageError("--choices: the model has no tokenizer");
+    ChoiceScorer scorer(model, *tokenizer, pool, config.choices);
+    return run_choices(scorer, prompts, config.choices, flags.common.json);
+  }
+  const std::unique_ptr<const Transformer> draft_model = open_draft_model(config, tokenizer.get());
+  config.options.draft_model = draft_model.get();
   Generator generator(model, tokenizer.get(), pool, config.options);
   if (flags.common.json) return run_json(generator, prompts, config.options, tokenizer.get());
   if (!tokenizer)

@@ -1,6 +1,7 @@
 #include "generate_config.h"
 
 #include <CLI/CLI.hpp>
+#include <set>
 
 #include "llmtool/core/error.h"
 #include "llmtool/grammar/gbnf.h"
@@ -29,11 +30,51 @@ void GenerateConfig::visit(ConfigVisitor& v) {
   v.choice("truncate", truncate, {"none", "left"}, "left: a prompt that is too long loses its beginning");
   v.integer("logprobs", options.logprobs, {-1, 1 << 20},
             "with the log-probabilities of --json, the k likeliest tokens; -1: none");
+  v.choice("kv_cache_type", kv_cache_type, {"f32", "f16", "q8_0"}, "storage of keys and values");
+  v.integer("num_beams", options.num_beams, {1, 256}, "beams of a search for the likeliest answers; 1: none");
+  v.number("length_penalty", options.length_penalty, {-10, 10},
+           "power of the length that scores are divided by");
+  v.choice("early_stopping", early_stopping, {"no", "yes", "never"},
+           "of beams: yes, at num_beams answers; never, while some may be better");
+  v.integer("best_of", options.best_of, {1, 4096}, "answers of which the likeliest by its mean is given");
+  v.integer("context", context.context, {0, 1 << 24}, "positions of prompt and answer; 0: the model's");
+  v.choice("rope_scaling", context.scaling, {"none", "linear", "dynamic", "yarn"},
+           "reaches beyond the trained context");
+  v.number("rope_factor", context.factor, {0, 1024}, "of rope_scaling; 0: the context over the trained one");
+  v.string("prompt_cache", options.prompt_cache, "file that keeps what was read of the first prompt");
+  v.string("speculative", speculative, "none; lookup: drafts from the text; or the path of a draft model");
+  v.integer("draft_tokens", options.draft_tokens, {1, 64}, "tokens drafted at a time, at most");
+  v.strings("choices", choices.choices, "texts of which the likeliest is chosen, instead of writing");
+  v.choice("choices_normalize", choices_normalize, {"none", "tokens", "bytes"},
+           "what a choice's log-probability is divided by");
   v.boolean("echo", options.echo, "the prompt, too (and its log-probabilities)");
   v.string("regex", regex, "hold answers to this regular expression; none: \"\"");
   v.string("grammar", grammar, "hold answers to the grammar of this GBNF file; none: \"\"");
   v.string("json_schema", json_schema, "hold answers to JSON that this schema file calls valid; none: \"\"");
 }
+
+namespace {
+/// Flags that do nothing beside others are refused: choices are scored, not written, and beams do not sample.
+void check_flags(const GenerateFlags& flags, const GenerateConfig& config) {
+  const std::set<std::string> general = {"kv_cache_type", "truncate", "prompt_cache", "rope_scaling",
+                                         "rope_factor"};
+  const std::set<std::string> of_beams = {"length_penalty", "early_stopping"};
+  const std::set<std::string> of_samples = {
+      "temperature",       "top_k",           "top_p", "min_p", "repetition_penalty",
+      "frequency_penalty", "presence_penalty"};
+  const bool scores = !config.choices.choices.empty(), beams = config.options.num_beams > 1;
+  for (const auto& [key, value] : flags.given) {
+    const bool of_choices = key.starts_with("choices");
+    const auto refuse = [&key = key](const char* why) {
+      throw UsageError(cat(key, ": means nothing ", why));
+    };
+    if (scores && !of_choices && !general.contains(key)) refuse("beside --choices, which writes no text");
+    if (!scores && of_choices) refuse("without --choices");
+    if (!beams && of_beams.contains(key)) refuse("without --num-beams");
+    if (beams && of_samples.contains(key)) refuse("beside --num-beams, which does not sample");
+  }
+}
+}  // namespace
 
 GenerateConfig read_generate_config(const GenerateFlags& flags) {
   nlohmann::json json = read_config_json(flags.common);
@@ -42,6 +83,20 @@ GenerateConfig read_generate_config(const GenerateFlags& flags) {
   read_config(json, [&](ConfigVisitor& v) { config.visit(v); });
   config.options.seed = static_cast<uint64_t>(flags.common.seed.value_or(0));
   config.options.truncate_left = config.truncate == "left";
+  config.options.kv_cache_type = config.choices.kv_cache_type = kv_cache_type(config.kv_cache_type);
+  config.choices.prompt_cache = config.options.prompt_cache;
+  config.options.look_up = config.speculative == "lookup";
+  config.options.context = config.context.context;
+  using Early = GenerationOptions::EarlyStopping;
+  config.options.early_stopping = config.early_stopping == "no"    ? Early::no
+                                  : config.early_stopping == "yes" ? Early::yes
+                                                                   : Early::never;
+  config.choices.truncate_left = config.options.truncate_left;
+  using Normalize = ChoiceOptions::Normalize;
+  config.choices.normalize = config.choices_normalize == "none"     ? Normalize::none
+                             : config.choices_normalize == "tokens" ? Normalize::tokens
+                                                                    : Normalize::bytes;
+  check_flags(flags, config);
   for (const std::string& stop : config.options.stop_strings) {
     if (stop.empty()) throw UsageError("stop: expected a text, found an empty one");
   }
@@ -74,6 +129,41 @@ CLI::Option* add_key(CLI::App& app, std::shared_ptr<GenerateFlags> flags, const 
   return app.add_option_function<T>(
       names, [flags, key](const T& value) { flags->given.emplace_back(key, value); }, help);
 }
+
+/// How answers are found, and how the model runs.
+void add_running_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
+  add_key<int64_t>(app, f, "--num-beams", "num_beams", "Beam search with so many beams, without sampling");
+  add_key<double>(app, f, "--length-penalty", "length_penalty",
+                  "Of beams: above 0 favours long answers (default: 1)");
+  add_key<std::string>(app, f, "--early-stopping", "early_stopping",
+                       "Of beams: yes, at as many answers as beams; never, while some may be better")
+      ->check(CLI::IsMember({"no", "yes", "never"}));
+  add_key<int64_t>(app, f, "--best-of", "best_of", "Give the likeliest of so many answers, by its mean");
+  add_key<int64_t>(app, f, "--context", "context", "Positions of prompt and answer (default: the model's)");
+  add_key<std::string>(app, f, "--rope-scaling", "rope_scaling",
+                       "linear, dynamic or yarn: beyond the trained context")
+      ->check(CLI::IsMember({"linear", "dynamic", "yarn"}));
+  add_key<double>(app, f, "--rope-factor", "rope_factor", "Of --rope-scaling (default: by the context)");
+  add_key<std::string>(app, f, "--prompt-cache", "prompt_cache",
+                       "File that keeps what was read of the first prompt, for the next run");
+  add_key<std::string>(app, f, "--speculative", "speculative",
+                       "lookup, or a draft model: the same text, checked several tokens at a time");
+  add_key<int64_t>(app, f, "--draft-tokens", "draft_tokens", "Tokens drafted at a time (default: 8)");
+  app.add_option_function<std::vector<std::string>>(
+         "--choices",
+         [f](const std::vector<std::string>& lists) {
+           nlohmann::json all = nlohmann::json::array();
+           for (const std::string& list : lists) {
+             for (const std::string& choice : split_choices(list)) all.push_back(choice);
+           }
+           f->given.emplace_back("choices", std::move(all));
+         },
+         "A,B,...: the likeliest of these texts behind each prompt; may be repeated, \\, is a comma")
+      ->allow_extra_args(false);
+  add_key<std::string>(app, f, "--choices-normalize", "choices_normalize",
+                       "Divide by the choice's tokens or bytes (default: none)")
+      ->check(CLI::IsMember({"none", "tokens", "bytes"}));
+}
 }  // namespace
 
 void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
@@ -104,7 +194,11 @@ void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) 
   add_key<std::string>(app, f, "--grammar", "grammar", "Hold answers to the grammar of this GBNF file");
   add_key<std::string>(app, f, "--json-schema", "json_schema",
                        "Hold answers to JSON that this schema file calls valid");
+  add_key<std::string>(app, f, "--kv-cache-type", "kv_cache_type",
+                       "f32 (default), f16 or q8_0: of keys and values")
+      ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
   add_key<std::string>(app, f, "--truncate", "truncate", "left: too long a prompt loses its beginning");
+  add_running_flags(app, f);
 }
 
 void generate_config_keys(ConfigVisitor& v, const std::string&) { GenerateConfig().visit(v); }

@@ -5,6 +5,8 @@
 
 #include "command.h"
 #include "generate_io.h"
+#include "llmtool/infer/choices.h"
+#include "llmtool/model/context.h"
 
 namespace llmtool {
 
@@ -14,6 +16,12 @@ struct GenerateConfig {
   std::string truncate = "none";
   bool ignore_eos = false;
   std::string regex, grammar, json_schema;  // the form of the answers; at most one
+  std::string kv_cache_type = "f32";
+  std::string speculative = "none";  // or lookup, or a draft model's path
+  ChoiceOptions choices;
+  std::string choices_normalize = "none";
+  std::string early_stopping = "no";
+  ContextSettings context;
 
   void visit(ConfigVisitor& v);
 };
@@ -28,6 +36,10 @@ struct GenerateFlags {
 };
 
 void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& flags);
+/// The texts of a list with commas between them; "\\," is a comma in a text.
+std::vector<std::string> split_choices(const std::string& list);
+/// Scores the choices for every prompt and prints the likeliest; the exit code.
+int run_choices(ChoiceScorer& scorer, const Prompts& prompts, const ChoiceOptions& options, bool json);
 /// The config file with the flags over it. Throws UsageError.
 GenerateConfig read_generate_config(const GenerateFlags& flags);
 /// What the answers are held to; nullptr: nothing. Throws UsageError on more than one form and on one that

@@ -118,6 +118,7 @@ nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOpt
                                 {"ids", r.ids},
                                 {"finish_reason", r.finish_reason}};
   if (options.grammar) row["complete"] = r.complete;
+  if (r.score) row["score"] = *r.score;
   row["logprobs"] = r.logprobs;
   nlohmann::ordered_json top = nlohmann::ordered_json::array();
   for (const auto& list : r.top_logprobs) {
@@ -144,7 +145,13 @@ nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOpt
                     {"prompt_seconds", r.prompt_seconds},
                     {"new_tokens", r.ids.size()},
                     {"seconds", r.seconds},
-                    {"tokens_per_second", rate(r.ids.size(), r.seconds)}};
+                    {"tokens_per_second", rate(r.ids.size(), r.seconds)},
+                    {"prompt_copied", r.prompt_copied},
+                    {"kv_cache_bytes", r.kv_cache_bytes}};
+  if (options.look_up || options.draft_model) {
+    row["timings"]["drafted"] = r.drafted;
+    row["timings"]["accepted"] = r.accepted;
+  }
   return row;
 }
 
