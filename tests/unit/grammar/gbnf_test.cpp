@@ -157,7 +157,6 @@ TEST(Gbnf, RepetitionsAndAmbiguityStaySmall) {
   std::string large = "root ::= ";
   for (int i = 0; i < 12; ++i) large += "([a-z]{20000} \"x\"){20000} ";
   EXPECT_THROW(parse_gbnf(large, "g"), UsageError);
-               UsageError);
 }
 
 TEST(Gbnf, KeysDifferWhereWhatIsWithinReachDoes) {
