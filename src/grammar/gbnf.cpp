@@ -12,7 +12,7 @@ namespace llmtool {
 
 namespace {
 constexpr int kMaxNesting = 250, kMaxRepetitions = 8;
-constexpr int64_t kMaxCount = 100000;
+constexpr int64_t kMaxCount = 20000;
 
 bool is_name(char32_t c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';

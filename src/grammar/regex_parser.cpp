@@ -11,7 +11,7 @@ namespace llmtool {
 namespace {
 using Kind = Expression::Kind;
 constexpr int kMaxNesting = 250;
-constexpr int64_t kMaxCount = 100000;
+constexpr int64_t kMaxCount = 20000;
 
 class RegexParser {
  public:

@@ -8,7 +8,7 @@
 namespace llmtool {
 
 namespace {
-constexpr size_t kMaxRefinement = 2000000;  // states that are looked at to find alike ones
+constexpr size_t kMaxRefinement = 1000000;  // states that are looked at to find alike ones
 }
 
 StackMachine::StackMachine(RuleAutomaton rules, std::string origin)
