@@ -215,6 +215,7 @@ TEST(JsonSchema, RefusesWithItsPointerWhatCannotBeEnforced) {
       {R"({"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": true, "minItems": 3})",
        "#: no instance is valid"},
       {R"({"a/b": 1})", "#/a~1b: not a keyword"},
+      {R"({"propertyNames": {"maxLength": 1000000}})", "#/propertyNames: cannot be enforced: "},
   };
   for (const auto& [text, expected] : cases) {
     try {
