@@ -314,7 +314,9 @@ void JsonMatcher::append_key(std::string& key, int64_t reach) const {
   for (const Thread& thread : threads_) {
     append_number(key, thread.shape);
     if (at_ == At::string) graph_->string(thread.shape).append_key(key, thread.string, reach);
-    if (at_ == At::number) token |= !graph_->number(thread.shape).unconstrained() || forbidden(thread.frame);
+    if (at_ == At::number) {
+      token |= forbidden(thread.frame) || !graph_->number(thread.shape).any_digits_from(token_);
+    }
     if (at_ == At::key) {
       append_number(key, thread.key.branch);
       append_number(key, thread.key.labels);

@@ -201,6 +201,15 @@ std::optional<std::vector<Decimal>> NumberSet::members(size_t most) const {
   return result;
 }
 
+bool NumberSet::any_digits_from(std::string_view text) const {
+  if (allowed_ || !excluded_.empty() || !not_steps_.empty() || (step_ && *step_ != Step{})) return false;
+  const bool negative = text[0] == '-';
+  if (negative) text.remove_prefix(1);
+  const Bounds side = negative ? bounds_.mirrored() : bounds_;
+  if (side.high || text.empty()) return !side.high && !side.low;
+  return !side.low || *side.low < Decimal(text);  // digits only add to it
+}
+
 bool NumberSet::may_begin(std::string_view text) const {
   const bool negative = text[0] == '-';
   if (negative) text.remove_prefix(1);

@@ -39,6 +39,8 @@ class NumberSet {
   std::optional<std::vector<Decimal>> members(size_t most) const;
   /// Whether digits (and a point) behind `text`, the beginning of a number, lead to a member.
   bool may_begin(std::string_view text) const;
+  /// Whether what goes on from there does not depend on the digits of `text`, which may begin a member.
+  bool any_digits_from(std::string_view text) const;
 
   friend bool operator==(const NumberSet& a, const NumberSet& b) = default;
 

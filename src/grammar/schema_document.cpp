@@ -117,7 +117,7 @@ SchemaDocument::SchemaDocument(json schema, std::string origin)
 }
 
 void SchemaDocument::fail_at(const std::string& pointer, const std::string& message) const {
-  throw UsageError(cat(origin_, " at #", pointer, ": ", message));
+  throw SchemaError(cat(origin_, " at #", pointer, ": ", message));
 }
 
 void SchemaDocument::fail(Location location, const std::string& keyword, const std::string& message) const {

@@ -8,14 +8,22 @@
 #include <unordered_map>
 #include <vector>
 
+#include "llmtool/core/error.h"
+
 namespace llmtool {
+
+/// Names the document and the JSON pointer.
+class SchemaError final : public UsageError {
+ public:
+  using UsageError::UsageError;
+};
 
 /// JSON Schema core, sections 8 and 9: https://json-schema.org/draft/2020-12/json-schema-core. References
 /// that leave the document are errors, and so are keywords that the dialect does not know.
 class SchemaDocument {
  public:
   using Location = uint32_t;
-  /// Throws UsageError, naming `origin` and the JSON pointer of what is wrong.
+  /// Throws SchemaError.
   SchemaDocument(nlohmann::json schema, std::string origin);
   SchemaDocument(const SchemaDocument&) = delete;
   SchemaDocument& operator=(const SchemaDocument&) = delete;
@@ -32,7 +40,7 @@ class SchemaDocument {
   /// The $dynamicAnchors of the resource that holds the location.
   const std::map<std::string, Location>& dynamic_anchors(Location location) const;
 
-  /// Throws UsageError for a place in the document: `location` and, below it, `keyword`.
+  /// Throws SchemaError for a place in the document: `location` and, below it, `keyword`.
   [[noreturn]] void fail(Location location, const std::string& keyword, const std::string& message) const;
 
  private:

@@ -272,7 +272,7 @@ bool SchemaExpander::unsatisfiable(Id formula) {
   try {
     Alternatives all = expand(formula);
     result = std::all_of(all.begin(), all.end(), [&](SchemaAlternative& one) { return impossible(one); });
-  } catch (const UsageError&) {  // to be said where it matters
+  } catch (const Error&) {  // to be said where it matters
   }
   return unsatisfiable_[formula] = result;
 }
@@ -329,7 +329,7 @@ StringLanguages::Id SchemaExpander::pattern(const Context& context, const std::s
                                             const std::string& regex) {
   try {
     return languages_.search(regex, "pattern");
-  } catch (const UsageError& error) {
+  } catch (const Error& error) {
     document_.fail(context.location, key, error.what());
   }
 }

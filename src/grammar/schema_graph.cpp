@@ -64,19 +64,19 @@ void SchemaGraph::fill(uint32_t id) {
   std::vector<StringPart> strings;
   std::vector<ArrayPart> arrays;
   std::vector<ObjectPart> objects;
-  for (const SchemaAlternative& one : expander_.expand(formula)) {
-    node.literals |= one.types & (kNull | kTrue | kFalse);
-    if (one.types & kNumber) add_once(numbers, one.number);
-    if (one.types & kString) add_once(strings, one.string);
-    if (one.types & kArray) add_once(arrays, one.array);
-    if (one.types & kObject) add_once(objects, one.object);
-  }
-  keep_widest(numbers, NumberSet());
-  keep_widest(strings, StringPart());
-  keep_widest(arrays, ArrayPart());
-  keep_widest(objects, ObjectPart());
   const auto node_of_formula = [this](SchemaFormulas::Id child) { return node_of(child); };
   try {
+    for (const SchemaAlternative& one : expander_.expand(formula)) {
+      node.literals |= one.types & (kNull | kTrue | kFalse);
+      if (one.types & kNumber) add_once(numbers, one.number);
+      if (one.types & kString) add_once(strings, one.string);
+      if (one.types & kArray) add_once(arrays, one.array);
+      if (one.types & kObject) add_once(objects, one.object);
+    }
+    keep_widest(numbers, NumberSet());
+    keep_widest(strings, StringPart());
+    keep_widest(arrays, ArrayPart());
+    keep_widest(objects, ObjectPart());
     for (NumberSet& number : numbers) {
       node.numbers.push_back(uint32_t(numbers_.size()));
       numbers_.push_back(std::move(number));
@@ -93,10 +93,10 @@ void SchemaGraph::fill(uint32_t id) {
       nodes_[id].objects.push_back(uint32_t(objects_.size()));
       objects_.emplace_back(part, formulas_, languages_, node_of_formula);
     }
-  } catch (const UsageError& error) {
-    const std::string text = error.what();
-    if (text.find(" at #") != text.npos) throw;
-    document_.fail(place_of(formula), "", cat("cannot be enforced: ", text));
+  } catch (const SchemaError&) {
+    throw;
+  } catch (const Error& error) {
+    document_.fail(place_of(formula), "", cat("cannot be enforced: ", error.what()));
   }
 }
 

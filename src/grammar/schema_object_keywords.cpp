@@ -90,7 +90,14 @@ void SchemaExpander::apply_property_values(const Context& context, KeySet keys, 
 }
 
 void SchemaExpander::apply_property_names(const Context& context, Alternatives& all) {
-  const StringLanguages::Id allowed = strings(child(context, "propertyNames"));
+  StringLanguages::Id allowed = StringLanguages::kAny;
+  try {
+    allowed = strings(child(context, "propertyNames"));
+  } catch (const SchemaError&) {
+    throw;
+  } catch (const Error& error) {
+    document_.fail(context.location, "propertyNames", cat("cannot be enforced: ", error.what()));
+  }
   if (allowed == StringLanguages::kAny) {
     if (context.negated) all.clear();
     return;
