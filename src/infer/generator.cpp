@@ -163,9 +163,7 @@ std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
   r.prompt_seconds = p.seconds;
   slot->rng = Rng(options.seed).split(static_cast<uint64_t>(r.index)).split(static_cast<uint64_t>(r.sample));
   slot->began = now();
-  if (options.sampling.penalizes()) {
-    for (const TokenId id : r.prompt_ids) ++slot->history.prompt[id];
-  }
+  if (options.sampling.looks_back()) slot->history.read(r.prompt_ids);
   if (p.samples_begun == options.num_samples) {
     slot->cache = std::move(p.cache);  // the last answer needs no copy
   } else {
@@ -197,7 +195,7 @@ void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
     return end("stop");
   r.ids.push_back(id);
   slot.last = id;
-  ++slot.history.answer[id];
+  slot.history.add(id);
   if (options.logprobs >= 0) {
     const double log_z = log_sum_exp(logits);
     r.logprobs.push_back(logits[static_cast<size_t>(id)] - log_z);
@@ -238,7 +236,9 @@ void Generator::Impl::take_prompts(const Source& source, const Ready& ready) {
         exhausted = true;
         return;
       }
-      prefix = read_prompt(std::move(request), prompts++);
+      const int64_t index = request.index >= 0 ? request.index : prompts;
+      prefix = read_prompt(std::move(request), index);
+      prompts = index + 1;
     }
     slots.push_back(begin(*prefix));
     if (prefix->samples_begun == options.num_samples) prefix.reset();
@@ -285,6 +285,10 @@ Generator::~Generator() = default;
 
 void Generator::run(const Source& source, const Sink& sink, const Stream& stream, const Ready& ready) {
   Impl& g = *impl_;
+  g.slots.clear();
+  g.prefix.reset();
+  g.exhausted = false;
+  g.streamed = 0;
   while (true) {
     g.fill(source, ready);
     g.deliver(sink, stream);
