@@ -2,20 +2,14 @@
 
 #include <CLI/CLI.hpp>
 
+#include "generate_prompting.h"
 #include "llmtool/core/error.h"
 
 namespace llmtool {
 
 void GenerateConfig::visit(ConfigVisitor& v) {
-  SamplingOptions& s = options.sampling;
   v.integer("max_new_tokens", options.max_new_tokens, {0, 1 << 24}, "length of an answer");
-  v.number("temperature", s.temperature, {0, 1000}, "0: always the likeliest token");
-  v.integer("top_k", s.top_k, {0, 1 << 24}, "the k likeliest tokens; 0: all");
-  v.number("top_p", s.top_p, {0, 1}, "the fewest tokens that together reach p");
-  v.number("min_p", s.min_p, {0, 1}, "tokens with this share of the likeliest's probability");
-  v.number("repetition_penalty", s.repetition_penalty, {0.01, 100}, "of tokens in prompt or answer; 1: none");
-  v.number("frequency_penalty", s.frequency_penalty, {-100, 100}, "per occurrence in the answer");
-  v.number("presence_penalty", s.presence_penalty, {-100, 100}, "of tokens in the answer");
+  visit_sampling(v, options.sampling, sampling_texts);
   v.strings("stop", options.stop_strings, "texts that end an answer");
   v.integers("stop_ids", stop_ids, {0, INT32_MAX}, "token ids that end an answer; empty: the model's");
   v.boolean("ignore_eos", ignore_eos, "go on behind the model's own stop ids");
@@ -24,6 +18,7 @@ void GenerateConfig::visit(ConfigVisitor& v) {
   v.choice("truncate", truncate, {"none", "left"}, "left: a prompt that is too long loses its beginning");
   v.integer("logprobs", options.logprobs, {-1, 1 << 20},
             "with the log-probabilities of --json, the k likeliest tokens; -1: none");
+  visit_prompting(v, prompt, table);
   v.boolean("echo", options.echo, "the prompt, too (and its log-probabilities)");
 }
 
@@ -33,6 +28,9 @@ GenerateConfig read_generate_config(const GenerateFlags& flags) {
   GenerateConfig config;
   read_config(json, [&](ConfigVisitor& v) { config.visit(v); });
   config.options.seed = static_cast<uint64_t>(flags.common.seed.value_or(0));
+  config.prompt.seed = config.options.seed;
+  config.prompt.field = flags.prompts.field;
+  config.table.input_format = flags.prompts.format == "text" ? "auto" : flags.prompts.format;
   config.options.truncate_left = config.truncate == "left";
   for (const std::string& stop : config.options.stop_strings) {
     if (stop.empty()) throw UsageError("stop: expected a text, found an empty one");
@@ -53,14 +51,6 @@ CLI::Option* add_key(CLI::App& app, std::shared_ptr<GenerateFlags> flags, const 
 void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
   add_key<int64_t>(app, f, "-n,--max-new-tokens,--n-predict", "max_new_tokens",
                    "Tokens of an answer (default: 128)");
-  add_key<double>(app, f, "--temperature,--temp", "temperature", "0: the likeliest token (default: 0.8)");
-  add_key<int64_t>(app, f, "--top-k", "top_k", "Choose among the k likeliest tokens");
-  add_key<double>(app, f, "--top-p", "top_p", "Choose among the fewest tokens that reach p");
-  add_key<double>(app, f, "--min-p", "min_p", "Drop tokens below this share of the likeliest");
-  add_key<double>(app, f, "--repetition-penalty,--repeat-penalty", "repetition_penalty",
-                  "Of tokens seen; 1: none");
-  add_key<double>(app, f, "--frequency-penalty", "frequency_penalty", "Per occurrence in the answer");
-  add_key<double>(app, f, "--presence-penalty", "presence_penalty", "Of tokens in the answer");
   add_key<std::vector<std::string>>(app, f, "--stop", "stop", "Text that ends an answer; may be repeated")
       ->allow_extra_args(false);
   add_key<std::vector<int64_t>>(app, f, "--stop-id,--eos-token-id", "stop_ids",
@@ -75,6 +65,9 @@ void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) 
   app.add_flag_callback(
       "--echo", [f] { f->given.emplace_back("echo", true); }, "The prompt, too (and its log-probabilities)");
   add_key<std::string>(app, f, "--truncate", "truncate", "left: too long a prompt loses its beginning");
+  app.add_flag("--verbose,-v", f->verbose, "Say on stderr what acts on the logits");
+  add_sampler_flags(app, f);
+  add_prompting_flags(app, f);
 }
 
 void generate_config_keys(ConfigVisitor& v, const std::string&) { GenerateConfig().visit(v); }

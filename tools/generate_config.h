@@ -5,11 +5,16 @@
 
 #include "command.h"
 #include "generate_io.h"
+#include "generate_sampling.h"
+#include "generate_table.h"
 
 namespace llmtool {
 
 struct GenerateConfig {
   GenerationOptions options;
+  SamplingTexts sampling_texts;
+  PromptSettings prompt;
+  TableSettings table;
   std::vector<int64_t> stop_ids;
   std::string truncate = "none";
   bool ignore_eos = false;
@@ -23,6 +28,7 @@ struct GenerateFlags {
   std::string model, tokenizer;
   std::vector<std::string> adapters;
   PromptOptions prompts;
+  bool verbose = false, show_prompt = false, dry_run = false, overwrite = false;
   std::vector<std::pair<std::string, nlohmann::json>> given;
 };
 

@@ -1,11 +1,13 @@
 #pragma once
 // Prompts in, answers out: what `generate` reads and prints.
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "llmtool/infer/generator.h"
+#include "llmtool/prompt/prompt_writer.h"
 
 namespace llmtool {
 
@@ -22,8 +24,17 @@ struct Prompts {
   Generator::Ready ready;  // false while a live standard input has no more
 };
 
-/// Hands out the prompts one by one, encoded. Rows may carry prompt_ids, used as they are.
+/// Hands out the prompts one by one, as `writer` writes them. Rows may carry prompt_ids, used as they are.
+Prompts open_prompts(const PromptOptions& options, std::shared_ptr<const PromptWriter> writer,
+                     const Tokenizer* tokenizer);
+/// The same of texts as they are.
 Prompts open_prompts(const PromptOptions& options, const Tokenizer* tokenizer);
+GenerationRequest request_of(Prompt&& prompt);
+
+/// The finished prompts on stderr, as they are taken.
+Generator::Source shown_prompts(Generator::Source source);
+/// --dry-run: the finished prompts on stdout, one behind the other, or as rows with their ids.
+int print_prompts(const Generator::Source& source, bool json);
 
 /// The row of --json.
 nlohmann::ordered_json result_row(const GenerationResult& result, const GenerationOptions& options,
