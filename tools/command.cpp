@@ -27,6 +27,7 @@ const CommandRow kCommands[] = {
     {"pretrain", "Train a language model on text by next-token prediction", pretrain_command},
     {"finetune", "Adapt a pretrained model to a task", finetune_command},
     {"generate", "Write text with a model", generate_command},
+    {"records", "Keep what was asked and answered, and judge, compare and export it", records_command},
     {"embed", "Turn texts into vectors", embed_command},
     {"classify", "Label texts with a classification model", classify_command},
     {"fill-mask", "Say what a masked-LM model expects at mask tokens", fill_mask_command},

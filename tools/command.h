@@ -43,6 +43,7 @@ std::function<int()> fill_mask_command(CLI::App& app);
 std::function<int()> info_command(CLI::App& app);
 std::function<int()> convert_command(CLI::App& app);
 std::function<int()> merge_command(CLI::App& app);
+std::function<int()> records_command(CLI::App& app);
 std::function<int()> schema_command(CLI::App& app);
 
 /// Visits the keys of a command's config with their defaults: for its schema and its help. Of a model's keys

@@ -1,0 +1,64 @@
+#include "llmtool/records/judge.h"
+
+#include "llmtool/core/error.h"
+#include "llmtool/io/json.h"
+
+namespace llmtool {
+
+namespace {
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n\v\f";
+  const size_t from = text.find_first_not_of(kSpace);
+  return from == std::string_view::npos ? "" : text.substr(from, text.find_last_not_of(kSpace) + 1 - from);
+}
+
+std::optional<nlohmann::json> json_in(const std::string& text) {
+  try {
+    return parse_json(text, "");
+  } catch (const Error&) {
+    return {};
+  }
+}
+}  // namespace
+
+Judge::Judge(const JudgeRule& rule) : rule_(rule) {
+  if (rule.kind != JudgeRule::Kind::regex) return;
+  try {
+    // By itself first, so that no bracket of it closes the one around it.
+    Regex(rule.pattern, "--regex", Regex::Syntax::pcre);
+    regex_.emplace(cat("\\A(?:", rule.pattern, ")\\z"), "--regex", Regex::Syntax::pcre);
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
+}
+
+Judge::Outcome Judge::judge(const Record& record) const {
+  const auto outcome = [](bool right) { return right ? Outcome::right : Outcome::wrong; };
+  const auto text = [this](const std::string& t) {
+    return rule_.keeps_space ? std::string_view(t) : trimmed(t);
+  };
+  if (rule_.kind == JudgeRule::Kind::regex) {
+    bool matches = false;
+    regex_->for_each(text(record.response), [&](size_t, size_t) { matches = true; });
+    return outcome(matches);
+  }
+  if (!record.expected) return Outcome::no_expected;
+  if (rule_.kind == JudgeRule::Kind::exact) return outcome(text(record.response) == text(*record.expected));
+  const auto expected = json_in(*record.expected);
+  if (!expected) return Outcome::expected_not_json;
+  const auto found = json_in(record.response);
+  return outcome(found && *found == *expected);
+}
+
+std::string Judge::name() const {
+  switch (rule_.kind) {
+    case JudgeRule::Kind::exact:
+      return "exact";
+    case JudgeRule::Kind::regex:
+      return "regex " + rule_.pattern;
+    default:
+      return "json-equal";
+  }
+}
+
+}  // namespace llmtool
