@@ -3,12 +3,14 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "command.h"
 #include "generate_chat.h"
 #include "generate_config.h"
 #include "generate_io.h"
 #include "generate_prompting.h"
+#include "generate_record.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
 #include "llmtool/core/version.h"
@@ -28,7 +30,8 @@ void settle_stops(GenerateConfig& config, const Transformer& model, const Tokeni
 }
 
 /// Answers as plain text: each followed by a line break; streamed on a terminal.
-int run_plain(Generator& generator, const Prompts& prompts, const GenerationOptions& options) {
+int run_plain(Generator& generator, const Prompts& prompts, const GenerationOptions& options,
+              Recorder* recorder) {
   const bool live = ::isatty(STDOUT_FILENO) != 0;
   struct ReaderGone {};
   const auto out = [](const std::string& text) {
@@ -44,6 +47,7 @@ int run_plain(Generator& generator, const Prompts& prompts, const GenerationOpti
     generator.run(
         prompts.source,
         [&](const GenerationResult& r) {
+          if (recorder) recorder->add(r, prompts.input(r.index));
           if (options.echo) out(r.prompt);
           if (!opened || options.echo) out(r.text);
           out("\n");
@@ -57,12 +61,13 @@ int run_plain(Generator& generator, const Prompts& prompts, const GenerationOpti
 }
 
 int run_json(Generator& generator, const Prompts& prompts, const GenerationOptions& options,
-             const Tokenizer* tokenizer) {
+             const Tokenizer* tokenizer, Recorder* recorder) {
   struct ReaderGone {};
   try {
     generator.run(
         prompts.source,
         [&](const GenerationResult& r) {
+          if (recorder) recorder->add(r, prompts.input(r.index));
           const std::string line =
               result_row(r, options, tokenizer)
                   .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
@@ -82,6 +87,7 @@ struct Loaded {
   ThreadPool& pool;
   const GenerateConfig& config;
   const GenerateFlags& flags;
+  Recorder* recorder;
 
   int64_t context() const {
     return model.config().context() - static_cast<int64_t>(model.virtual_ids().size());
@@ -98,8 +104,8 @@ int answer_prompts(const Loaded& l) {
   if (l.flags.dry_run) return print_prompts(prompts.source, l.flags.common.json);
   if (l.flags.show_prompt) prompts.source = shown_prompts(std::move(prompts.source));
   Generator generator(l.model, l.tokenizer, l.pool, options);
-  return l.flags.common.json ? run_json(generator, prompts, options, l.tokenizer)
-                             : run_plain(generator, prompts, options);
+  return l.flags.common.json ? run_json(generator, prompts, options, l.tokenizer, l.recorder)
+                             : run_plain(generator, prompts, options, l.recorder);
 }
 
 int answer_table(const Loaded& l, const nlohmann::ordered_json& made_by) {
@@ -112,7 +118,7 @@ int answer_table(const Loaded& l, const nlohmann::ordered_json& made_by) {
   if (l.flags.dry_run) return print_prompts(table.source(), l.flags.common.json);
   table.open_output(made_by, l.flags.overwrite);
   Generator generator(l.model, l.tokenizer, l.pool, c.options);
-  return table.answer(generator);
+  return table.answer(generator, l.recorder);
 }
 
 int converse(const Loaded& l) {
@@ -125,7 +131,7 @@ int converse(const Loaded& l) {
         "as --input");
   Generator generator(l.model, l.tokenizer, l.pool, c.options);
   const int64_t room = l.context() - std::min(c.options.max_new_tokens, l.context() / 2);
-  return run_chat(generator, *l.tokenizer, c.options, c.prompt.system, room, l.flags.common.json);
+  return run_chat(generator, *l.tokenizer, c.options, c.prompt.system, room, l.flags.common.json, l.recorder);
 }
 
 /// --chat without prompts.
@@ -145,10 +151,20 @@ nlohmann::ordered_json made_by(GenerateConfig config, const GenerateFlags& flags
     if (!file->empty()) *file = hex(glance_hash(*file));
   }
   all.update(write_config([&](ConfigVisitor& v) { config.visit(v); }));
-  for (const char* key : {"input", "output", "on_error", "batch_size"}) all.erase(key);
+  for (const char* key : {"input", "output", "on_error", "batch_size", "record"}) all.erase(key);
   all["seed"] = config.options.seed;
   all["json"] = flags.common.json;
   return all;
+}
+
+/// Where --record asks for one.
+std::optional<Recorder> recorder_of(const GenerateConfig& config, const GenerateFlags& flags,
+                                    nlohmann::ordered_json settings) {
+  if (config.record.empty() || flags.dry_run) return std::nullopt;
+  const Variant model{flags.model, settings["model"]};
+  for (const char* key : {"model", "template", "llmtool"})
+    settings.erase(key);  // they have places of their own
+  return Recorder(config.record, config.prompt, model, std::move(settings));
 }
 
 int run_generate(GenerateFlags& flags) {
@@ -174,12 +190,15 @@ int run_generate(GenerateFlags& flags) {
   if (!config.options.stop_strings.empty() && !tokenizer)
     throw UsageError("--stop: the model has no tokenizer");
   if (flags.common.json) config.options.logprobs = std::max<int64_t>(0, config.options.logprobs);
-  const Loaded loaded{model, tokenizer.get(), pool, config, flags};
+  const bool kept = !config.table.input.empty() || !config.record.empty();
+  const nlohmann::ordered_json settings =
+      kept ? made_by(config, flags, *files, tokenizer.get()) : nlohmann::ordered_json();
+  std::optional<Recorder> recorder = recorder_of(config, flags, settings);
+  const Loaded loaded{model, tokenizer.get(), pool, config, flags, recorder ? &*recorder : nullptr};
   if (!tokenizer && !flags.common.json && config.table.input.empty() && !flags.dry_run)
     throw UsageError(
         "the model has no tokenizer.model that can be read: --json prints ids, or give a --tokenizer");
-  if (!config.table.input.empty())
-    return answer_table(loaded, made_by(config, flags, *files, tokenizer.get()));
+  if (!config.table.input.empty()) return answer_table(loaded, settings);
   if (!config.table.output.empty())
     throw UsageError("--output: expected the table to answer as --input, found none");
   return is_conversation(config, flags) ? converse(loaded) : answer_prompts(loaded);

@@ -49,12 +49,13 @@ struct ReaderGone {};
 class Chat {
  public:
   Chat(Generator& generator, const ChatWriter& writer, const GenerationOptions& options, std::string system,
-       int64_t room, bool json)
+       int64_t room, bool json, Recorder* recorder)
       : generator_(generator),
         options_(options),
         conversation_(writer, std::move(system)),
         room_(room),
         json_(json),
+        recorder_(recorder),
         terminal_(::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO)) {}
 
   void run() {
@@ -166,6 +167,7 @@ class Chat {
               out(r.text.substr(written.size()) + "\n");
             }
             written = r.text;
+            if (recorder_) recorder_->add(r, conversation_.messages().back()["content"]);
           },
           json_ ? Generator::Stream{} : stream);
     } catch (const Stopped&) {
@@ -178,14 +180,16 @@ class Chat {
   const GenerationOptions& options_;
   Conversation conversation_;
   int64_t room_;
-  bool json_, terminal_;
+  bool json_;
+  Recorder* recorder_;
+  bool terminal_;
 };
 }  // namespace
 
 int run_chat(Generator& generator, const Tokenizer& tokenizer, const GenerationOptions& options,
-             const std::string& system, int64_t room, bool json) {
+             const std::string& system, int64_t room, bool json, Recorder* recorder) {
   const ChatWriter writer(tokenizer);
-  Chat chat(generator, writer, options, system, room, json);
+  Chat chat(generator, writer, options, system, room, json, recorder);
   try {
     chat.run();
   } catch (const ReaderGone&) {

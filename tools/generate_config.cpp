@@ -19,6 +19,7 @@ void GenerateConfig::visit(ConfigVisitor& v) {
   v.integer("logprobs", options.logprobs, {-1, 1 << 20},
             "with the log-probabilities of --json, the k likeliest tokens; -1: none");
   visit_prompting(v, prompt, table);
+  v.string("record", record, "database (SQLite) that every answer is written to");
   v.boolean("echo", options.echo, "the prompt, too (and its log-probabilities)");
 }
 

@@ -15,6 +15,7 @@ struct GenerateConfig {
   SamplingTexts sampling_texts;
   PromptSettings prompt;
   TableSettings table;
+  std::string record;
   std::vector<int64_t> stop_ids;
   std::string truncate = "none";
   bool ignore_eos = false;

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 
 #include "llmtool/core/error.h"
@@ -45,6 +46,7 @@ class PromptReader {
       const std::string where = cat(origin_, ": ", options_.format == "jsonl" ? "row " : "prompt ", row_);
       if (options_.format != "jsonl") {
         if (!options_.nul_separated && line.ends_with('\r')) line.pop_back();
+        inputs_[number_] = line;
         request = request_of(writer_->write_text(line, number_++, where));
         return true;
       }
@@ -55,10 +57,17 @@ class PromptReader {
     return false;
   }
 
+  /// Those before it are forgotten.
+  nlohmann::ordered_json input(int64_t index) {
+    inputs_.erase(inputs_.begin(), inputs_.lower_bound(index));
+    return inputs_.at(index);
+  }
+
  private:
   void read_row(const std::string& line, const std::string& where, GenerationRequest& request) {
     const nlohmann::ordered_json given = parse_ordered_json(line, where);
     request = {};
+    inputs_[number_] = given;
     if (!given.is_object() || given.contains("prompt_ids")) {
       ++number_;
       const nlohmann::json json(given);
@@ -84,6 +93,7 @@ class PromptReader {
   std::ifstream file_;
   std::string origin_ = "standard input";
   int64_t row_ = 0, number_ = 0;
+  std::map<int64_t, nlohmann::ordered_json> inputs_;  // of prompts that are not answered yet
 };
 }  // namespace
 
@@ -99,7 +109,7 @@ Prompts open_prompts(const PromptOptions& options, std::shared_ptr<const PromptW
   if (options.prompts.empty()) {
     auto reader = std::make_shared<PromptReader>(options, std::move(writer), tokenizer);
     return {[reader](GenerationRequest& request) { return reader->next(request); },
-            [reader] { return reader->ready(); }};
+            [reader] { return reader->ready(); }, [reader](int64_t index) { return reader->input(index); }};
   }
   if (!options.file.empty()) throw UsageError("--prompt-file: expected no prompts beside it, found some");
   return {[prompts = options.prompts, writer = std::move(writer),
@@ -109,7 +119,8 @@ Prompts open_prompts(const PromptOptions& options, std::shared_ptr<const PromptW
             request = request_of(writer->write_text(prompts[next++], number, cat("prompt ", number + 1)));
             return true;
           },
-          {}};
+          {},
+          [prompts = options.prompts](int64_t index) { return prompts[static_cast<size_t>(index)]; }};
 }
 
 Prompts open_prompts(const PromptOptions& options, const Tokenizer* tokenizer) {

@@ -1,6 +1,7 @@
 #pragma once
 // Prompts in, answers out: what `generate` reads and prints.
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -22,6 +23,8 @@ struct PromptOptions {
 struct Prompts {
   Generator::Source source;
   Generator::Ready ready;  // false while a live standard input has no more
+  /// What was asked: a row, or a text. Asked for in order, as answers come.
+  std::function<nlohmann::ordered_json(int64_t index)> input;
 };
 
 /// Hands out the prompts one by one, as `writer` writes them. Rows may carry prompt_ids, used as they are.

@@ -49,6 +49,7 @@ void add_prompting_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f)
   app.add_flag("--overwrite", f->overwrite, "Begin the output anew")->group("Prompts");
   add("--on-error", "on_error", "Of a row that cannot be asked: stop (default), or skip and write why",
       "HOW");
+  add("--record", "record", "Database (SQLite) that every answer is written to", "DB");
   app.add_flag("--show-prompt", f->show_prompt, "Print finished prompts on stderr")->group("Prompts");
   app.add_flag("--dry-run", f->dry_run, "Print finished prompts and answer none")->group("Prompts");
 }

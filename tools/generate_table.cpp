@@ -158,11 +158,13 @@ void TableRun::show_progress_of(int64_t rows_done) {
   }
 }
 
-int TableRun::answer(Generator& generator) {
+int TableRun::answer(Generator& generator, Recorder* recorder) {
   began_ = now();
   try {
-    generator.run(show_prompt_ ? shown_prompts(source()) : source(),
-                  [this](const GenerationResult& r) { deliver(r); });
+    generator.run(show_prompt_ ? shown_prompts(source()) : source(), [&](const GenerationResult& r) {
+      if (recorder) recorder->add(r, rows_[r.index]);
+      deliver(r);
+    });
     write_skipped(rows_.size());
   } catch (const ReaderGone&) {
     return 0;

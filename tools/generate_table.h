@@ -7,6 +7,7 @@
 #include <string>
 
 #include "generate_io.h"
+#include "generate_record.h"
 #include "llmtool/data/row_table.h"
 #include "llmtool/prompt/answer_file.h"
 
@@ -36,8 +37,9 @@ class TableRun {
   void open_output(const Json& made_by, bool overwrite);
 
   Generator::Source source();
-  /// All answers to the output, or to stdout where there is none; returns the exit code.
-  int answer(Generator& generator);
+  /// All answers to the output, or to stdout where there is none, and to `recorder` where there is one;
+  /// returns the exit code.
+  int answer(Generator& generator, Recorder* recorder);
 
  private:
   bool next(GenerationRequest& request);

@@ -179,6 +179,25 @@ TEST_F(Prompting, ARowThatCannotBeAskedStopsOrIsSkipped) {
   EXPECT_EQ(json_rows(read_text(place / "a.jsonl")).size(), 4u);
 }
 
+TEST_F(Prompting, AnswersAreWrittenDown) {
+  ASSERT_EQ(ask("a.jsonl", {"--record", path("r.db")}).code, 0);
+  ASSERT_EQ(ask("a.jsonl", {"--record", path("r.db")}).code, 0);  // nothing is left to ask
+  ASSERT_EQ(generate({"the cat", "-n", "3", "--record", path("r.db")}).code, 0);
+  ASSERT_EQ(generate({"-n", "3", "--record", path("r.db")}, "my hen\na dog\n").code, 0);
+  const RunResult r = run_program("llmtool", {"records", "export", path("r.db")});
+  ASSERT_EQ(r.code, 0) << r.err;
+  const auto rows = json_rows(r.out), answers = json_rows(read_text(place / "a.jsonl"));
+  ASSERT_EQ(rows.size(), 63u);
+  for (size_t i = 0; i < 60; ++i) {
+    EXPECT_EQ(rows[i]["response"], answers[i]["response"]);
+    EXPECT_EQ(rows[i]["prompt"], answers[i]["prompt"]);
+    EXPECT_EQ(rows[i]["input"], (json{{"who", answers[i]["who"]}, {"n", i}}));
+  }
+  EXPECT_EQ(rows[60]["input"], "the cat");
+  EXPECT_EQ(rows[61]["input"], "my hen");
+  EXPECT_EQ(rows[62]["input"], "a dog");
+}
+
 TEST_F(Prompting, FinishedPromptsAreShown) {
   write_text(place / "shots.jsonl",
              "{\"who\": \"a cat\", \"answer\": \"fish.\"}\n{\"who\": \"my hen\", \"answer\": \"corn.\"}\n");
