@@ -33,10 +33,22 @@ nlohmann::ordered_json choice_row(const ChoiceResult& r, const ChoiceOptions& op
 }
 }  // namespace
 
-int run_choices(ChoiceScorer& scorer, const Prompts& prompts, const ChoiceOptions& options, bool json) {
+GenerationResult as_answer(const ChoiceResult& choice, const ChoiceOptions& options) {
+  GenerationResult r;
+  r.index = choice.index;
+  r.prompt = choice.prompt;
+  r.text = options.choices[choice.best];
+  r.finish_reason = "stop";
+  r.seconds = choice.seconds;
+  return r;
+}
+
+int run_choices(ChoiceScorer& scorer, const Prompts& prompts, const ChoiceOptions& options, bool json,
+                Recorder* recorder) {
   GenerationRequest request;
   for (int64_t index = 0; prompts.source(request); ++index) {
     const ChoiceResult r = scorer.score(request, index);
+    if (recorder) recorder->add(as_answer(r, options), prompts.input(index));
     const std::string line =
         json ? choice_row(r, options).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
              : cat(options.choices[r.best], "\t", r.probabilities[r.best]);

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <set>
 
+#include "generate_prompting.h"
 #include "llmtool/core/error.h"
 #include "llmtool/grammar/gbnf.h"
 #include "llmtool/grammar/json_schema.h"
@@ -13,15 +14,8 @@
 namespace llmtool {
 
 void GenerateConfig::visit(ConfigVisitor& v) {
-  SamplingOptions& s = options.sampling;
   v.integer("max_new_tokens", options.max_new_tokens, {0, 1 << 24}, "length of an answer");
-  v.number("temperature", s.temperature, {0, 1000}, "0: always the likeliest token");
-  v.integer("top_k", s.top_k, {0, 1 << 24}, "the k likeliest tokens; 0: all");
-  v.number("top_p", s.top_p, {0, 1}, "the fewest tokens that together reach p");
-  v.number("min_p", s.min_p, {0, 1}, "tokens with this share of the likeliest's probability");
-  v.number("repetition_penalty", s.repetition_penalty, {0.01, 100}, "of tokens in prompt or answer; 1: none");
-  v.number("frequency_penalty", s.frequency_penalty, {-100, 100}, "per occurrence in the answer");
-  v.number("presence_penalty", s.presence_penalty, {-100, 100}, "of tokens in the answer");
+  visit_sampling(v, options.sampling, sampling_texts);
   v.strings("stop", options.stop_strings, "texts that end an answer");
   v.integers("stop_ids", stop_ids, {0, INT32_MAX}, "token ids that end an answer; empty: the model's");
   v.boolean("ignore_eos", ignore_eos, "go on behind the model's own stop ids");
@@ -47,6 +41,8 @@ void GenerateConfig::visit(ConfigVisitor& v) {
   v.strings("choices", choices.choices, "texts of which the likeliest is chosen, instead of writing");
   v.choice("choices_normalize", choices_normalize, {"none", "tokens", "bytes"},
            "what a choice's log-probability is divided by");
+  visit_prompting(v, prompt, table);
+  v.string("record", record, "database (SQLite) that every answer is written to");
   v.boolean("echo", options.echo, "the prompt, too (and its log-probabilities)");
   v.string("regex", regex, "hold answers to this regular expression; none: \"\"");
   v.string("grammar", grammar, "hold answers to the grammar of this GBNF file; none: \"\"");
@@ -56,22 +52,22 @@ void GenerateConfig::visit(ConfigVisitor& v) {
 namespace {
 /// Flags that do nothing beside others are refused: choices are scored, not written, and beams do not sample.
 void check_flags(const GenerateFlags& flags, const GenerateConfig& config) {
-  const std::set<std::string> general = {"kv_cache_type", "truncate", "prompt_cache", "rope_scaling",
-                                         "rope_factor"};
   const std::set<std::string> of_beams = {"length_penalty", "early_stopping"};
-  const std::set<std::string> of_samples = {
-      "temperature",       "top_k",           "top_p", "min_p", "repetition_penalty",
-      "frequency_penalty", "presence_penalty"};
-  const bool scores = !config.choices.choices.empty(), beams = config.options.num_beams > 1;
+  const std::set<std::string> of_writing = {
+      "max_new_tokens", "stop",    "stop_ids",    "ignore_eos",   "num_samples",    "batch_size",
+      "logprobs",       "echo",    "regex",       "grammar",      "json_schema",    "num_beams",
+      "best_of",        "context", "speculative", "draft_tokens", "length_penalty", "early_stopping"};
+  const std::vector<std::string> of_samples = sampling_keys();
+  const bool scores = config.chooses(), beams = config.options.num_beams > 1;
   for (const auto& [key, value] : flags.given) {
-    const bool of_choices = key.starts_with("choices");
     const auto refuse = [&key = key](const char* why) {
       throw UsageError(cat(key, ": means nothing ", why));
     };
-    if (scores && !of_choices && !general.contains(key)) refuse("beside --choices, which writes no text");
-    if (!scores && of_choices) refuse("without --choices");
+    const bool samples = std::find(of_samples.begin(), of_samples.end(), key) != of_samples.end();
+    if (scores && (samples || of_writing.contains(key))) refuse("beside --choices, which writes no text");
+    if (!scores && key.starts_with("choices")) refuse("without --choices");
     if (!beams && of_beams.contains(key)) refuse("without --num-beams");
-    if (beams && of_samples.contains(key)) refuse("beside --num-beams, which does not sample");
+    if (beams && samples) refuse("beside --num-beams, which does not sample");
   }
 }
 }  // namespace
@@ -82,6 +78,9 @@ GenerateConfig read_generate_config(const GenerateFlags& flags) {
   GenerateConfig config;
   read_config(json, [&](ConfigVisitor& v) { config.visit(v); });
   config.options.seed = static_cast<uint64_t>(flags.common.seed.value_or(0));
+  config.prompt.seed = config.options.seed;
+  config.prompt.field = flags.prompts.field;
+  config.table.input_format = flags.prompts.format == "text" ? "auto" : flags.prompts.format;
   config.options.truncate_left = config.truncate == "left";
   config.options.kv_cache_type = config.choices.kv_cache_type = kv_cache_type(config.kv_cache_type);
   config.choices.prompt_cache = config.options.prompt_cache;
@@ -169,14 +168,6 @@ void add_running_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
 void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
   add_key<int64_t>(app, f, "-n,--max-new-tokens,--n-predict", "max_new_tokens",
                    "Tokens of an answer (default: 128)");
-  add_key<double>(app, f, "--temperature,--temp", "temperature", "0: the likeliest token (default: 0.8)");
-  add_key<int64_t>(app, f, "--top-k", "top_k", "Choose among the k likeliest tokens");
-  add_key<double>(app, f, "--top-p", "top_p", "Choose among the fewest tokens that reach p");
-  add_key<double>(app, f, "--min-p", "min_p", "Drop tokens below this share of the likeliest");
-  add_key<double>(app, f, "--repetition-penalty,--repeat-penalty", "repetition_penalty",
-                  "Of tokens seen; 1: none");
-  add_key<double>(app, f, "--frequency-penalty", "frequency_penalty", "Per occurrence in the answer");
-  add_key<double>(app, f, "--presence-penalty", "presence_penalty", "Of tokens in the answer");
   add_key<std::vector<std::string>>(app, f, "--stop", "stop", "Text that ends an answer; may be repeated")
       ->allow_extra_args(false);
   add_key<std::vector<int64_t>>(app, f, "--stop-id,--eos-token-id", "stop_ids",
@@ -199,6 +190,9 @@ void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) 
       ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
   add_key<std::string>(app, f, "--truncate", "truncate", "left: too long a prompt loses its beginning");
   add_running_flags(app, f);
+  app.add_flag("--verbose,-v", f->verbose, "Say on stderr what acts on the logits");
+  add_sampler_flags(app, f);
+  add_prompting_flags(app, f);
 }
 
 void generate_config_keys(ConfigVisitor& v, const std::string&) { GenerateConfig().visit(v); }

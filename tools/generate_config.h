@@ -5,6 +5,8 @@
 
 #include "command.h"
 #include "generate_io.h"
+#include "generate_sampling.h"
+#include "generate_table.h"
 #include "llmtool/infer/choices.h"
 #include "llmtool/model/context.h"
 
@@ -12,6 +14,10 @@ namespace llmtool {
 
 struct GenerateConfig {
   GenerationOptions options;
+  SamplingTexts sampling_texts;
+  PromptSettings prompt;
+  TableSettings table;
+  std::string record;
   std::vector<int64_t> stop_ids;
   std::string truncate = "none";
   bool ignore_eos = false;
@@ -23,6 +29,7 @@ struct GenerateConfig {
   std::string early_stopping = "no";
   ContextSettings context;
 
+  bool chooses() const { return !choices.choices.empty(); }
   void visit(ConfigVisitor& v);
 };
 
@@ -32,14 +39,19 @@ struct GenerateFlags {
   std::string model, tokenizer;
   std::vector<std::string> adapters;
   PromptOptions prompts;
+  bool verbose = false, show_prompt = false, dry_run = false, overwrite = false;
   std::vector<std::pair<std::string, nlohmann::json>> given;
 };
 
 void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& flags);
 /// The texts of a list with commas between them; "\\," is a comma in a text.
 std::vector<std::string> split_choices(const std::string& list);
-/// Scores the choices for every prompt and prints the likeliest; the exit code.
-int run_choices(ChoiceScorer& scorer, const Prompts& prompts, const ChoiceOptions& options, bool json);
+/// What was chosen, as if it had been written.
+GenerationResult as_answer(const ChoiceResult& choice, const ChoiceOptions& options);
+/// Scores the choices for every prompt and prints the likeliest, and writes them to `recorder` where there is
+/// one; the exit code.
+int run_choices(ChoiceScorer& scorer, const Prompts& prompts, const ChoiceOptions& options, bool json,
+                Recorder* recorder);
 /// The config file with the flags over it. Throws UsageError.
 GenerateConfig read_generate_config(const GenerateFlags& flags);
 /// What the answers are held to; nullptr: nothing. Throws UsageError on more than one form and on one that

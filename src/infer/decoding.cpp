@@ -28,7 +28,11 @@ std::vector<std::vector<TokenId>> Generator::Impl::draft(const std::vector<Slot*
     for (Slot* const slot : active) {
       requests.push_back({slot->draft_state, slot->so_far, draft_room(*slot),
                           [this, slot](std::span<const float> logits, int64_t place) {
-                            return draw(*slot, logits, slot->result.ids.size() + static_cast<size_t>(place));
+                            const auto bound = slot->history.mirostat_bound;  // of the answer, not of drafts
+                            const auto at = slot->result.ids.size() + static_cast<size_t>(place);
+                            const TokenId id = draw(*slot, logits, at);
+                            slot->history.mirostat_bound = bound;
+                            return id;
                           }});
     }
     drafter->propose(requests);

@@ -126,9 +126,7 @@ std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
   describe(r, p);
   slot->rng = Rng(options.seed).split(static_cast<uint64_t>(r.index)).split(static_cast<uint64_t>(r.sample));
   slot->began = now();
-  if (options.sampling.penalizes()) {
-    for (const TokenId id : r.prompt_ids) ++slot->history.prompt[id];
-  }
+  if (options.sampling.looks_back()) slot->history.read(r.prompt_ids);
   slot->prompt.ids = r.prompt_ids;
   if (p.samples_begun == options.num_samples) {
     slot->prompt.cache = std::move(p.cache);  // the last answer needs no copy
@@ -151,7 +149,7 @@ std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
 }
 
 /// Token `place` of the answer, by that place's own random number.
-TokenId Generator::Impl::draw(const Slot& slot, std::span<const float> logits, size_t place) const {
+TokenId Generator::Impl::draw(Slot& slot, std::span<const float> logits, size_t place) const {
   const double uniform = static_cast<double>(slot.rng.at(place) >> 11) * 0x1p-53;
   return sample(logits, options.sampling, slot.history, uniform);
 }
@@ -185,7 +183,7 @@ void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
   r.ids.push_back(id);
   slot.last = id;
   if (speculates()) slot.so_far.push_back(id);
-  ++slot.history.answer[id];
+  slot.history.add(id);
   if (options.logprobs >= 0) {
     const double log_z = log_sum_exp(logits);
     r.logprobs.push_back(logits[static_cast<size_t>(id)] - log_z);
@@ -228,7 +226,9 @@ void Generator::Impl::take_prompts(const Source& source, const Ready& ready) {
         exhausted = true;
         return;
       }
-      prefix = read_prompt(std::move(request), prompts++);
+      const int64_t index = request.index >= 0 ? request.index : prompts;
+      prefix = read_prompt(std::move(request), index);
+      prompts = index + 1;
     }
     if (options.num_beams > 1) {
       search_beams(*prefix);

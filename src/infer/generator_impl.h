@@ -91,7 +91,7 @@ struct Generator::Impl {
   void take_token(Slot& slot, std::span<const float> logits);
   TokenId choose(Slot& slot, std::span<const float> logits);
   void end(Slot& slot, const char* reason);
-  TokenId draw(const Slot& slot, std::span<const float> logits, size_t place) const;
+  TokenId draw(Slot& slot, std::span<const float> logits, size_t place) const;
   int64_t positions_of(const Slot& slot) const;
   int64_t draft_room(const Slot& slot) const;
   std::vector<std::vector<TokenId>> draft(const std::vector<Slot*>& active);

@@ -53,7 +53,8 @@ struct GenerationRequest {
   std::string prompt;
   std::vector<TokenId> ids;  // what the model sees
   std::vector<int32_t> token_types =
-      {};  // of each id, where a row says them: for models that read whole texts
+      {};              // of each id, where a row says them: for models that read whole texts
+  int64_t index = -1;  // its number, greater than the one before it; -1: the next one
 };
 
 using TokenLogprob = std::pair<TokenId, double>;
@@ -110,7 +111,9 @@ class Generator {
 
   /// May be called again: prompts are numbered on, and what the last one kept begins the next, as in a chat.
   /// Answers that are under way do not wait for prompts that are not `ready`. An exception of the source, or
-  /// of a prompt that cannot be, is thrown once the answers to those before it are delivered.
+  /// of a prompt that cannot be, is thrown once the answers to those before it are delivered. May be called
+  /// again: prompts are then numbered on. One of sink or stream leaves at once; what was under way is
+  /// dropped.
   void run(const Source& source, const Sink& sink, const Stream& stream = {}, const Ready& ready = {});
 
  private:
