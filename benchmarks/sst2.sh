@@ -43,3 +43,34 @@ finetune classifier-full "${full[@]}"
 finetune classifier-lora "${lora[@]}"
 finetune completion-full "${full[@]}" "${completion[@]}"
 finetune completion-lora "${lora[@]}" "${completion[@]}"
+
+# accuracy NAME MODEL: how often the likelier label behind the prompt is the right one.
+printf 'Review: {sentence}\nSentiment:' > "$out/asked.txt"
+printf '{sentence}\nSentiment:' > "$out/taught.txt"
+{ printf 'sentence\tlabel\n'; cat "$sst2/dev.tsv"; } > "$out/dev.tsv"
+{ printf 'sentence\tlabel\n'; sed -e 's/\t1$/\t positive/' -e 's/\t0$/\t negative/' "$sst2/train.tsv"; } > "$out/shots.tsv"
+accuracy() {
+  local name=$1
+  shift
+  "$bin/llmtool" generate --input "$out/dev.tsv" --output "$out/$name.jsonl" --overwrite --quiet \
+    --choices " negative, positive" "$@"
+  awk -v name="$name" '{ right += /"label":"?0"?,/ ? /"choice":" negative"/ : /"choice":" positive"/ }
+    END { printf "%-28s %.4f of %d\n", name, right / NR, NR }' "$out/$name.jsonl"
+}
+classifier() {
+  printf '%-28s %s, trained %s\n' "$1" "$(grep -o 'accuracy [0-9.]*' "$out/$1.log" | tail -1)" \
+    "$(grep -o 'trained: .*' "$out/$1.log" | cut -d' ' -f2-)"
+}
+
+{
+  awk -F'\t' '{ n[$2]++ } END { m = n[0] > n[1] ? n[0] : n[1]; printf "%-28s %.4f of %d\n", "majority", m / NR, NR }' \
+    "$sst2/dev.tsv"
+  accuracy prompted --model "$out/base/model" --template "$out/asked.txt"
+  accuracy prompted-2-shots --model "$out/base/model" --template "$out/taught.txt" --shots "$out/shots.tsv" \
+    --num-shots 2 --shot-selection bm25 --truncate left
+  accuracy completion-full-answers --model "$out/completion-full" --template "$out/taught.txt"
+  accuracy completion-lora-answers --model "$out/base/model" --adapter "$out/completion-lora/adapter" \
+    --template "$out/taught.txt"
+  classifier classifier-full
+  classifier classifier-lora
+} | tee "$out/table.txt"
