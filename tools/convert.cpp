@@ -59,7 +59,7 @@ int run_convert(const ConvertFlags& flags) {
   const ModelOutput output{flags.out,
                            flags.to.empty() ? fs::path(flags.out).extension() == ".gguf" : flags.to == "gguf",
                            flags.dtype.empty() ? usual_dtype(*source) : dtype_named(flags.dtype)};
-  check_dtype(output);
+  check_output(output);
   const auto tokenizer = tokenizer_of(*source, flags.tokenizer);
   std::vector<TokenId> ids;
   if (!flags.verify.empty()) ids = ids_to_verify(flags.verify, tokenizer.get(), source->config().context());

@@ -95,14 +95,17 @@ int run_finetune(const FinetuneFlags& flags) {
   ThreadPool pool(flags.common.threads);
   if (flags.preview > 0) {
     const bool colour = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
-    std::cout << preview_finetune(pool, config, flags.preview, colour);
+    const PreviewStyle style = flags.common.json ? PreviewStyle::json
+                               : colour          ? PreviewStyle::colour
+                                                 : PreviewStyle::plain;
+    std::cout << preview_finetune(pool, config, flags.preview, style);
     return 0;
   }
   if (flags.output.empty()) throw UsageError("--output: expected a folder for the run");
   FinetuneOptions options = flags.options;
   options.output = flags.output;
   const RunOutcome outcome = finetune(pool, config, options);
-  if (flags.common.json) print_outcome(flags.output, outcome);
+  if (flags.common.json) flags.options.dry_run ? print_plan(outcome) : print_outcome(flags.output, outcome);
   return outcome.signal ? 128 + outcome.signal : 0;
 }
 }  // namespace

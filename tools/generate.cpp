@@ -3,12 +3,19 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "command.h"
+#include "generate_chat.h"
 #include "generate_config.h"
 #include "generate_io.h"
+#include "generate_prompting.h"
+#include "generate_record.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
+#include "llmtool/core/version.h"
+#include "llmtool/infer/draft.h"
+#include "llmtool/io/files.h"
 #include "model_files.h"
 
 namespace llmtool {
@@ -23,14 +30,30 @@ void settle_stops(GenerateConfig& config, const Transformer& model, const Tokeni
   if (ids.empty() && tokenizer && tokenizer->eos_id() >= 0) ids.push_back(tokenizer->eos_id());
 }
 
+/// The model that `speculative` names, where it does.
+std::unique_ptr<const Transformer> open_draft_model(const GenerateConfig& config,
+                                                    const Tokenizer* tokenizer) {
+  if (config.speculative == "none" || config.speculative == "lookup") return nullptr;
+  const std::shared_ptr<const ModelSource> files = ModelSource::open(config.speculative);
+  if (!files->config().generates()) {
+    throw UsageError(cat("--speculative ", config.speculative, ": expected lookup or a decoder, found a ",
+                         files->config().model_type, " model that writes nothing"));
+  }
+  const auto own = tokenizer_of(*files, "");
+  if (tokenizer && own) check_same_vocabulary(*tokenizer, *own);
+  return std::make_unique<const Transformer>(files);
+}
+
 /// Answers as plain text: each followed by a line break; streamed on a terminal.
-int run_plain(Generator& generator, const Prompts& prompts, const GenerationOptions& options) {
+int run_plain(Generator& generator, const Prompts& prompts, const GenerationOptions& options,
+              Recorder* recorder) {
   const bool live = ::isatty(STDOUT_FILENO) != 0;
   struct ReaderGone {};
   const auto out = [](const std::string& text) {
     if (!write_out(text)) throw ReaderGone();
   };
   bool opened = false;
+  int code = 0;
   try {
     const Generator::Stream stream = [&](const std::string& more) {
       // The prompt of an echoed answer is only known when it is done; then everything is written at once.
@@ -40,35 +63,137 @@ int run_plain(Generator& generator, const Prompts& prompts, const GenerationOpti
     generator.run(
         prompts.source,
         [&](const GenerationResult& r) {
+          if (recorder) recorder->add(r, prompts.input(r.index));
           if (options.echo) out(r.prompt);
           if (!opened || options.echo) out(r.text);
           out("\n");
           opened = false;
+          report_cut(r, options.num_samples, code);
         },
         live ? stream : Generator::Stream{}, prompts.ready);
   } catch (const ReaderGone&) {
     return 0;
   }
-  return 0;
+  return code;
 }
 
 int run_json(Generator& generator, const Prompts& prompts, const GenerationOptions& options,
-             const Tokenizer* tokenizer) {
+             const Tokenizer* tokenizer, Recorder* recorder) {
   struct ReaderGone {};
+  int code = 0;
   try {
     generator.run(
         prompts.source,
         [&](const GenerationResult& r) {
+          if (recorder) recorder->add(r, prompts.input(r.index));
           const std::string line =
               result_row(r, options, tokenizer)
                   .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
           if (!write_out(line + "\n")) throw ReaderGone();
+          report_cut(r, options.num_samples, code);
         },
         {}, prompts.ready);
   } catch (const ReaderGone&) {
     return 0;
   }
-  return 0;
+  return code;
+}
+
+/// A model with what it is run with.
+struct Loaded {
+  const Transformer& model;
+  const Tokenizer* tokenizer;
+  ThreadPool& pool;
+  const GenerateConfig& config;
+  const GenerateFlags& flags;
+  Recorder* recorder;
+
+  int64_t context() const {
+    return model.config().context() - static_cast<int64_t>(model.virtual_ids().size());
+  }
+};
+
+int answer_prompts(const Loaded& l) {
+  const std::string& format = l.flags.prompts.format;
+  if (format != "text" && format != "jsonl")
+    throw UsageError(cat("--input-format: ", format, " is read from a table named by --input alone"));
+  const GenerationOptions& options = l.config.options;
+  Prompts prompts = open_prompts(
+      l.flags.prompts, std::make_shared<const PromptWriter>(l.config.prompt, l.tokenizer), l.tokenizer);
+  if (l.flags.dry_run) return print_prompts(prompts.source, l.flags.common.json);
+  if (l.flags.show_prompt) prompts.source = shown_prompts(std::move(prompts.source));
+  if (l.config.chooses()) {
+    ChoiceScorer scorer(l.model, *l.tokenizer, l.pool, l.config.choices);
+    return run_choices(scorer, prompts, l.config.choices, l.flags.common.json, l.recorder);
+  }
+  Generator generator(l.model, l.tokenizer, l.pool, options);
+  return l.flags.common.json ? run_json(generator, prompts, options, l.tokenizer, l.recorder)
+                             : run_plain(generator, prompts, options, l.recorder);
+}
+
+int answer_table(const Loaded& l, const nlohmann::ordered_json& made_by) {
+  const GenerateConfig& c = l.config;
+  if (!l.flags.prompts.prompts.empty() || !l.flags.prompts.file.empty())
+    throw UsageError("--input: expected no prompts beside it, found some");
+  if (c.options.echo) throw UsageError("--echo: a table has the prompts in a column of their own");
+  TableRun table(c.table, std::make_shared<const PromptWriter>(c.prompt, l.tokenizer), c.options,
+                 c.options.truncate_left ? 0 : l.context(), l.flags.common.json, l.flags.show_prompt);
+  if (l.flags.dry_run) return print_prompts(table.source(), l.flags.common.json);
+  table.open_output(made_by, l.flags.overwrite);
+  if (c.chooses()) {
+    ChoiceScorer scorer(l.model, *l.tokenizer, l.pool, c.choices);
+    return table.choose(scorer, c.choices, l.recorder);
+  }
+  Generator generator(l.model, l.tokenizer, l.pool, c.options);
+  return table.answer(generator, l.recorder);
+}
+
+int converse(const Loaded& l) {
+  const GenerateConfig& c = l.config;
+  if (!c.prompt.template_file.empty() || !c.prompt.shots.empty() || l.flags.dry_run || l.flags.show_prompt ||
+      c.options.num_samples > 1)
+    throw UsageError(
+        "a conversation has no --template, --shots, --num-samples, --show-prompt or --dry-run: give prompts, "
+        "or rows "
+        "as --input");
+  Generator generator(l.model, l.tokenizer, l.pool, c.options);
+  const int64_t room = l.context() - std::min(c.options.max_new_tokens, l.context() / 2);
+  return run_chat(generator, *l.tokenizer, c.options, c.prompt.system, room, l.flags.common.json, l.recorder);
+}
+
+/// --chat without prompts.
+bool is_conversation(const GenerateConfig& config, const GenerateFlags& flags) {
+  return config.prompt.chat && !config.chooses() && flags.prompts.prompts.empty() &&
+         flags.prompts.file.empty() && flags.prompts.format == "text";
+}
+
+/// What the answers to a table depend on.
+nlohmann::ordered_json made_by(GenerateConfig config, const GenerateFlags& flags, const ModelSource& files,
+                               const Tokenizer* tokenizer) {
+  nlohmann::ordered_json all = {{"llmtool", version()}, {"model", hex(glance_hash(files.path()))}};
+  if (tokenizer) all["tokenizer"] = hex(tokenizer->hash());
+  for (const auto& [folder, weight] : adapters_named(flags.adapters))
+    all["adapters"].push_back({{"folder", hex(glance_hash(folder))}, {"weight", weight}});
+  for (std::string* file : {&config.prompt.template_file, &config.prompt.shots}) {
+    if (!file->empty()) *file = hex(glance_hash(*file));
+  }
+  all.update(write_config([&](ConfigVisitor& v) { config.visit(v); }));
+  for (const char* key :
+       {"input", "output", "on_error", "batch_size", "record", "prompt_cache", "speculative", "draft_tokens"})
+    all.erase(key);
+  all["seed"] = config.options.seed;
+  all["json"] = flags.common.json;
+  return all;
+}
+
+/// Where --record asks for one.
+std::optional<Recorder> recorder_of(const GenerateConfig& config, const GenerateFlags& flags,
+                                    nlohmann::ordered_json settings) {
+  if (config.record.empty() || flags.dry_run) return std::nullopt;
+  const Variant model{flags.model, settings["model"]};
+  for (const char* key : {"model", "template", "llmtool"})
+    settings.erase(key);  // they have places of their own
+  return Recorder(config.record, config.prompt, model, std::move(settings));
 }
 
 int run_generate(GenerateFlags& flags) {
@@ -86,19 +211,31 @@ int run_generate(GenerateFlags& flags) {
   }
   const WeightedAdapters adapters = adapters_named(flags.adapters);
   const auto tokenizer = tokenizer_of(*files, flags.tokenizer, adapters);
-  const AdaptedModel adapted(files, adapters);
+  const AdaptedModel adapted(with_context(files, config.context), adapters);
   const Transformer& model = *adapted.model;
   settle_stops(config, model, tokenizer.get());
+  settle_sampling(config.options.sampling, config.sampling_texts, tokenizer.get(), model.config().vocab_size);
+  if (flags.verbose) info(cat("samplers: ", config.options.sampling.description()));
   if (!config.options.stop_strings.empty() && !tokenizer)
     throw UsageError("--stop: the model has no tokenizer");
+  if (config.options.grammar && !tokenizer)
+    throw UsageError("a form for the answers: the model has no tokenizer; give a --tokenizer");
   if (flags.common.json) config.options.logprobs = std::max<int64_t>(0, config.options.logprobs);
-  const Prompts prompts = open_prompts(flags.prompts, tokenizer.get());
-  Generator generator(model, tokenizer.get(), pool, config.options);
-  if (flags.common.json) return run_json(generator, prompts, config.options, tokenizer.get());
-  if (!tokenizer)
+  const std::unique_ptr<const Transformer> draft_model = open_draft_model(config, tokenizer.get());
+  config.options.draft_model = draft_model.get();
+  if (config.chooses() && !tokenizer) throw UsageError("--choices: the model has no tokenizer");
+  const bool kept = !config.table.input.empty() || !config.record.empty();
+  const nlohmann::ordered_json settings =
+      kept ? made_by(config, flags, *files, tokenizer.get()) : nlohmann::ordered_json();
+  std::optional<Recorder> recorder = recorder_of(config, flags, settings);
+  const Loaded loaded{model, tokenizer.get(), pool, config, flags, recorder ? &*recorder : nullptr};
+  if (!tokenizer && !flags.common.json && config.table.input.empty() && !flags.dry_run)
     throw UsageError(
         "the model has no tokenizer.model that can be read: --json prints ids, or give a --tokenizer");
-  return run_plain(generator, prompts, config.options);
+  if (!config.table.input.empty()) return answer_table(loaded, settings);
+  if (!config.table.output.empty())
+    throw UsageError("--output: expected the table to answer as --input, found none");
+  return is_conversation(config, flags) ? converse(loaded) : answer_prompts(loaded);
 }
 
 }  // namespace
@@ -111,8 +248,9 @@ std::function<int()> generate_command(CLI::App& app) {
   app.add_option("--tokenizer", f->tokenizer, "Tokenizer (default: the model's)");
   app.add_option("PROMPT", f->prompts.prompts, "Prompts (default: a line each from standard input)");
   app.add_option("--prompt-file,-f", f->prompts.file, "File of prompts");
-  app.add_option("--input-format", f->prompts.format, "text (default): a prompt per line; jsonl")
-      ->check(CLI::IsMember({"text", "jsonl"}));
+  app.add_option("--input-format", f->prompts.format,
+                 "text (default): a prompt per line; jsonl; of --input also json, csv, tsv")
+      ->check(CLI::IsMember({"text", "jsonl", "json", "csv", "tsv"}));
   app.add_option("--field", f->prompts.field, "Field of .jsonl rows (default: prompt; or prompt_ids)");
   app.add_flag("-0,--null", f->prompts.nul_separated, "Prompts end with NUL");
   add_sampling_flags(app, f);

@@ -6,28 +6,23 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
 #include "llmtool/io/json.h"
 
 namespace llmtool {
 
 namespace {
-std::vector<TokenId> encode_prompt(const Tokenizer* tokenizer, const std::string& text,
-                                   const std::string& where) {
-  if (!tokenizer) throw UsageError(cat(where, ": the model has no tokenizer: give prompt_ids"));
-  std::vector<TokenId> ids = tokenizer->encode(text, {.add_special_tokens = true});
-  const TokenId start = tokenizer->bos_id() >= 0 ? tokenizer->bos_id() : tokenizer->eos_id();
-  if (ids.empty() && start >= 0) ids.push_back(start);
-  return ids;
-}
+using Writer = std::shared_ptr<const PromptWriter>;
 
 /// Prompts from a stream, a line or a row each.
 class PromptReader {
  public:
-  PromptReader(const PromptOptions& options, const Tokenizer* tokenizer)
-      : options_(options), tokenizer_(tokenizer) {
+  PromptReader(const PromptOptions& options, Writer writer, const Tokenizer* tokenizer)
+      : options_(options), writer_(std::move(writer)), tokenizer_(tokenizer) {
     if (options.file.empty() || options.file == "-") {
       std::ios::sync_with_stdio(false);  // so that in_avail() knows what is read already
       return;
@@ -52,7 +47,8 @@ class PromptReader {
       const std::string where = cat(origin_, ": ", options_.format == "jsonl" ? "row " : "prompt ", row_);
       if (options_.format != "jsonl") {
         if (!options_.nul_separated && line.ends_with('\r')) line.pop_back();
-        request = {line, encode_prompt(tokenizer_, line, where)};
+        inputs_[number_] = line;
+        request = request_of(writer_->write_text(line, number_++, where));
         return true;
       }
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
@@ -62,12 +58,21 @@ class PromptReader {
     return false;
   }
 
+  /// Those before it are forgotten.
+  nlohmann::ordered_json input(int64_t index) {
+    inputs_.erase(inputs_.begin(), inputs_.lower_bound(index));
+    return inputs_.at(index);
+  }
+
  private:
-  void read_row(const std::string& line, const std::string& where, GenerationRequest& request) const {
-    const nlohmann::json json = parse_json(line, where);
-    const JsonObject row(json, where);
+  void read_row(const std::string& line, const std::string& where, GenerationRequest& request) {
+    const nlohmann::ordered_json given = parse_ordered_json(line, where);
     request = {};
-    if (row.has("prompt_ids")) {
+    inputs_[number_] = given;
+    if (!given.is_object() || given.contains("prompt_ids")) {
+      ++number_;
+      const nlohmann::json json(given);
+      const JsonObject row(json, where);
       const std::vector<int64_t> ids = row.integers("prompt_ids", 0, INT32_MAX);
       request.ids.assign(ids.begin(), ids.end());
       const std::vector<int64_t> types = row.integers("token_type_ids", 0, INT32_MAX);
@@ -80,32 +85,49 @@ class PromptReader {
       }
       return;
     }
-    request.prompt = row.string(options_.field.c_str());
-    request.ids = encode_prompt(tokenizer_, request.prompt, where);
+    request = request_of(writer_->write(given, number_++, where));
   }
 
   PromptOptions options_;
+  Writer writer_;
   const Tokenizer* tokenizer_;
   std::ifstream file_;
   std::string origin_ = "standard input";
-  int64_t row_ = 0;
+  int64_t row_ = 0, number_ = 0;
+  std::map<int64_t, nlohmann::ordered_json> inputs_;  // of prompts that are not answered yet
 };
 }  // namespace
 
-Prompts open_prompts(const PromptOptions& options, const Tokenizer* tokenizer) {
+GenerationRequest request_of(Prompt&& prompt) {
+  GenerationRequest request;
+  request.prompt = std::move(prompt.text);
+  request.ids = std::move(prompt.ids);
+  return request;
+}
+
+Prompts open_prompts(const PromptOptions& options, std::shared_ptr<const PromptWriter> writer,
+                     const Tokenizer* tokenizer) {
   if (options.prompts.empty()) {
-    auto reader = std::make_shared<PromptReader>(options, tokenizer);
+    auto reader = std::make_shared<PromptReader>(options, std::move(writer), tokenizer);
     return {[reader](GenerationRequest& request) { return reader->next(request); },
-            [reader] { return reader->ready(); }};
+            [reader] { return reader->ready(); }, [reader](int64_t index) { return reader->input(index); }};
   }
   if (!options.file.empty()) throw UsageError("--prompt-file: expected no prompts beside it, found some");
-  return {[prompts = options.prompts, tokenizer, next = size_t{0}](GenerationRequest& request) mutable {
+  return {[prompts = options.prompts, writer = std::move(writer),
+           next = size_t{0}](GenerationRequest& request) mutable {
             if (next == prompts.size()) return false;
-            request = {prompts[next], encode_prompt(tokenizer, prompts[next], cat("prompt ", next + 1))};
-            ++next;
+            const auto number = static_cast<int64_t>(next);
+            request = request_of(writer->write_text(prompts[next++], number, cat("prompt ", number + 1)));
             return true;
           },
-          {}};
+          {},
+          [prompts = options.prompts](int64_t index) { return prompts[static_cast<size_t>(index)]; }};
+}
+
+Prompts open_prompts(const PromptOptions& options, const Tokenizer* tokenizer) {
+  PromptSettings settings;
+  settings.field = options.field;
+  return open_prompts(options, std::make_shared<const PromptWriter>(settings, tokenizer), tokenizer);
 }
 
 nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOptions& options,
@@ -117,6 +139,8 @@ nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOpt
                                 {"text", r.text},
                                 {"ids", r.ids},
                                 {"finish_reason", r.finish_reason}};
+  if (options.grammar) row["complete"] = r.complete;
+  if (r.score) row["score"] = *r.score;
   row["logprobs"] = r.logprobs;
   nlohmann::ordered_json top = nlohmann::ordered_json::array();
   for (const auto& list : r.top_logprobs) {
@@ -143,8 +167,42 @@ nlohmann::ordered_json result_row(const GenerationResult& r, const GenerationOpt
                     {"prompt_seconds", r.prompt_seconds},
                     {"new_tokens", r.ids.size()},
                     {"seconds", r.seconds},
-                    {"tokens_per_second", rate(r.ids.size(), r.seconds)}};
+                    {"tokens_per_second", rate(r.ids.size(), r.seconds)},
+                    {"prompt_copied", r.prompt_copied},
+                    {"kv_cache_bytes", r.kv_cache_bytes}};
+  if (options.look_up || options.draft_model) {
+    row["timings"]["drafted"] = r.drafted;
+    row["timings"]["accepted"] = r.accepted;
+  }
   return row;
+}
+
+Generator::Source shown_prompts(Generator::Source source) {
+  return [source = std::move(source)](GenerationRequest& request) {
+    if (!source(request)) return false;
+    std::cerr << request.prompt << std::endl;
+    return true;
+  };
+}
+
+int print_prompts(const Generator::Source& source, bool json) {
+  int64_t index = 0;
+  for (GenerationRequest request; source(request); ++index) {
+    const nlohmann::ordered_json row = {
+        {"index", index}, {"prompt", request.prompt}, {"prompt_ids", request.ids}};
+    const std::string text =
+        json ? row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) : request.prompt;
+    if (!write_out(text + "\n")) return 0;  // nobody reads on
+  }
+  return 0;
+}
+
+void report_cut(const GenerationResult& r, int64_t num_samples, int& code) {
+  if (r.complete) return;
+  code = kCutShort;
+  warn(cat("prompt ", r.index + 1, num_samples > 1 ? cat(", answer ", r.sample + 1) : "",
+           ": the answer ended before it was whole, after ", r.ids.size(),
+           " tokens; a larger --max-new-tokens gives it room"));
 }
 
 bool write_out(const std::string& text) {

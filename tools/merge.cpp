@@ -27,13 +27,13 @@ ModelOutput output_of(const MergeFlags& flags, const ModelSource& base, const We
   ModelOutput output{flags.output, flags.to.empty() ? is_file(flags.output) : flags.to == "gguf",
                      flags.dtype.empty() ? usual_dtype(base) : dtype_named(flags.dtype)};
   if (output.gguf && !is_file(output.path)) output.path /= "model.gguf";
-  check_dtype(output);
   const auto is_read = [&](const fs::path& path) {
     return fs::exists(flags.output) && fs::equivalent(path, flags.output);
   };
   bool read = is_read(base.path()) || is_read(flags.model);
   for (const auto& [folder, weight] : adapters) read = read || is_read(folder);
   if (read) throw UsageError(cat(flags.output, ": expected another place than what is merged"));
+  check_output(output);
   return output;
 }
 

@@ -1,10 +1,12 @@
 #include "model_files.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
 #include "llmtool/core/error.h"
+#include "llmtool/core/rng.h"
 #include "llmtool/io/files.h"
 
 namespace llmtool {
@@ -56,6 +58,29 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const ModelSource& source, const s
 std::string text_beside(const ModelSource& source, const char* name) {
   const fs::path file = source.path() / name;
   return fs::is_regular_file(file) ? read_file(file) : "";
+}
+
+uint64_t glance_hash(const fs::path& path) {
+  constexpr size_t kGlance = size_t{1} << 20;
+  std::vector<fs::path> files;
+  if (fs::is_directory(path)) {
+    for (const auto& entry : fs::directory_iterator(path)) {
+      if (entry.is_regular_file()) files.push_back(entry.path());
+    }
+    std::sort(files.begin(), files.end());
+  } else {
+    files.push_back(path);
+  }
+  std::string all;
+  for (const fs::path& file : files) {
+    const MappedFile mapped(file);
+    const auto bytes = mapped.bytes();
+    const auto ends = bytes.size() > 2 * kGlance
+                          ? mix64(hash64(bytes.first(kGlance))) ^ hash64(bytes.last(kGlance))
+                          : hash64(bytes);
+    all += cat(file.filename().string(), " ", bytes.size(), " ", hex(ends), "\n");
+  }
+  return hash64(std::as_bytes(std::span(all)));
 }
 
 }  // namespace llmtool

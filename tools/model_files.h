@@ -32,4 +32,8 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const ModelSource& source, const s
 /// Of a Hugging Face folder, a file's text or "" where there is none.
 std::string text_beside(const ModelSource& source, const char* name);
 
+/// Tells files from others at a glance: XXH3-64 over names, sizes, and the first and last MiB of a file or of
+/// all files of a folder. Throws Error naming what cannot be read.
+uint64_t glance_hash(const std::filesystem::path& path);
+
 }  // namespace llmtool

@@ -32,7 +32,7 @@ int run_pretrain(PretrainFlags& flags) {
   flags.options.output = flags.output;
   ThreadPool pool(flags.common.threads);
   const RunOutcome outcome = pretrain(pool, config, flags.options);
-  if (flags.common.json) print_outcome(flags.output, outcome);
+  if (flags.common.json) flags.options.dry_run ? print_plan(outcome) : print_outcome(flags.output, outcome);
   return outcome.signal ? 128 + outcome.signal : 0;
 }
 }  // namespace

@@ -15,6 +15,14 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
                "Say what would be done, and what memory and time it would take, and stop");
 }
 
+void print_plan(const RunOutcome& outcome) {
+  nlohmann::ordered_json memory;
+  for (const auto& [part, bytes] : outcome.memory.parts) memory[part] = bytes;
+  memory["total"] = outcome.memory.total();
+  print_json(
+      {{"steps", outcome.steps}, {"memory_bytes", memory}, {"tokens_per_second", outcome.tokens_per_second}});
+}
+
 void print_outcome(const std::string& output, const RunOutcome& outcome) {
   const auto number = [](double x) {
     return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);

@@ -62,7 +62,14 @@ DType dtype_named(const std::string& name) {
   throw UsageError(cat("--dtype: expected f32, f16, bf16, q8_0 or q4_0, found \"", name, "\""));
 }
 
-void check_dtype(const ModelOutput& output) {
+void check_output(const ModelOutput& output) {
+  std::error_code ignored;
+  if (!output.gguf && fs::is_directory(output.path) && !fs::is_empty(output.path, ignored) &&
+      !fs::exists(output.path / "config.json"))
+    throw UsageError(
+        cat(output.path.string(),
+            ": expected a folder that is new, empty or a model's (with config.json), found other "
+            "files in it"));
   if (!output.gguf && dtype_block(output.dtype).elements != 1)
     throw UsageError(
         cat("--dtype ", dtype_name(output.dtype), ": a Hugging Face folder holds f32, f16 or bf16"));

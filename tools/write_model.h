@@ -23,8 +23,8 @@ struct ModelOutput {
 
 /// f32, f16, bf16, q8_0 or q4_0. Throws UsageError.
 DType dtype_named(const std::string& name);
-/// Throws UsageError on a type that the format does not hold.
-void check_dtype(const ModelOutput& output);
+/// Throws UsageError on a type that the format does not hold and on a folder with other files than a model's.
+void check_output(const ModelOutput& output);
 
 /// Writes the weights and, where there is one, the tokenizer, whose files lie in `place`, and says so.
 void write_model(const ModelSource& source, const Tokenizer* tokenizer, const std::filesystem::path& place,

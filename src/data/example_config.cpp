@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "data/prompt_template.h"
+#include "llmtool/data/prompt_template.h"
 #include "llmtool/core/error.h"
 
 namespace llmtool {

@@ -28,6 +28,13 @@ ExampleOrder::ExampleOrder(const ExampleSet& set, const std::vector<DataSource>&
   sources_[largest].share += static_cast<uint64_t>(size_) - given;
 }
 
+std::vector<double> ExampleOrder::repeats() const {
+  std::vector<double> times;
+  for (const Source& source : sources_)
+    times.push_back(static_cast<double>(source.share) / static_cast<double>(source.examples.size()));
+  return times;
+}
+
 uint64_t ExampleOrder::shuffled(uint64_t n, uint64_t i, uint64_t stream, uint64_t round) const {
   return shuffle_ ? Permutation(n, Rng(seed_).split(stream).split(round).key)(i) : i;
 }

@@ -1,11 +1,11 @@
-#include "data/prompt_template.h"
+#include "llmtool/data/prompt_template.h"
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
 
 namespace llmtool {
 
-PromptTemplate::PromptTemplate(const std::string& source) {
+PromptTemplate::PromptTemplate(const std::string& source, const std::string& origin) {
   std::string text;
   for (size_t i = 0; i < source.size(); ++i) {
     const char c = source[i];
@@ -17,8 +17,8 @@ PromptTemplate::PromptTemplate(const std::string& source) {
     } else {
       const size_t end = c == '{' ? source.find_first_of("{}", i + 1) : std::string::npos;
       if (end == std::string::npos || source[end] == '{' || end == i + 1)
-        throw UsageError(cat("data.prompt_template: character ", i + 1,
-                             ": expected {column}; a brace itself is written twice"));
+        throw UsageError(
+            cat(origin, ": character ", i + 1, ": expected {column}; a brace itself is written twice"));
       if (!text.empty()) parts_.push_back({std::move(text), false});
       text.clear();
       parts_.push_back({source.substr(i + 1, end - i - 1), true});

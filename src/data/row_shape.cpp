@@ -157,6 +157,9 @@ std::string RowShapes::label_of(const Columns& columns) const {
                     ", found ", at == columns.row.end() ? columns_of(columns.row) : "null"));
   const auto whole = exact_integer(nlohmann::json(*at), INT64_MIN, INT64_MAX);
   const std::string value = whole ? std::to_string(*whole) : columns.text(*at, config_.label_column.c_str());
+  if (value.find_first_not_of(" \t\r\n") == std::string::npos)
+    throw Error(cat(columns.origin, ": data.label_column: expected a label in column ", config_.label_column,
+                    ", found an empty one"));
   if (config_.labels.empty()) return value;
   // A name, or the place of one.
   for (size_t i = 0; i < config_.labels.size(); ++i) {
@@ -206,6 +209,13 @@ Sample RowShapes::read(const Json& row, const std::string& origin) const {
     Sample sample;
     sample.completion = columns.text(*text, "text");
     return sample;
+  }
+  for (const std::string* name :
+       {&f.text, &f.prompt, &f.completion, &f.messages, &f.instruction, &f.output}) {
+    const auto at = name->empty() ? row.end() : row.find(*name);
+    if (!name->empty() && (at == row.end() || at->is_null()))
+      throw Error(cat(origin, ": expected a column ", *name, ", which data.fields names, found ",
+                      at == row.end() ? columns_of(row) : "null in it"));
   }
   throw Error(cat(origin, ": a row with ", columns_of(row),
                   " is of no known shape: expected text; prompt and completion; instruction and output; "

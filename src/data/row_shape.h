@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "data/prompt_template.h"
 #include "llmtool/data/example_config.h"
+#include "llmtool/data/prompt_template.h"
 
 namespace llmtool {
 

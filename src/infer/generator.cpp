@@ -1,49 +1,18 @@
 #include "llmtool/infer/generator.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <deque>
-#include <exception>
-#include <map>
+#include <limits>
+#include <numeric>
 #include <utility>
 
-#include "llmtool/core/error.h"
+#include "infer/generator_impl.h"
 
 namespace llmtool {
 
 namespace {
 constexpr int64_t kEchoRows = 256;  // positions of a prompt whose logits exist at a time
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-/// A prompt that has been read, kept until all its answers have begun.
-struct Prefix {
-  GenerationRequest request;
-  int64_t index = 0;
-  std::unique_ptr<KvCache> cache;
-  std::vector<float> logits;  // (V): after the last token
-  std::vector<std::optional<double>> logprobs;
-  double seconds = 0;
-  int64_t samples_begun = 0;
-};
-
-/// An answer being written.
-struct Slot {
-  GenerationResult result;
-  std::unique_ptr<KvCache> cache;
-  TokenHistory history;
-  AnswerText text;
-  Rng rng;
-  TokenId last = 0;
-  double began = 0;
-  bool done = false;
-
-  Slot(const Tokenizer* tokenizer, const std::vector<std::string>& stops, bool continues)
-      : text(tokenizer, stops, continues) {}
-};
 }  // namespace
 
 size_t generation_scratch(const Transformer& model, ThreadPool& pool, int64_t batch_size, bool echo) {
@@ -62,40 +31,22 @@ size_t generation_scratch(const Transformer& model, ThreadPool& pool, int64_t ba
   return scratch.peak();
 }
 
-struct Generator::Impl {
-  Impl(const Transformer& m, const Tokenizer* t, ThreadPool& p, GenerationOptions o)
-      : model(m),
-        tokenizer(t),
-        options(std::move(o)),
-        virtual_ids(m.virtual_ids()),
-        context(m.config().context() - static_cast<int64_t>(virtual_ids.size())),
-        saved(4096),
-        scratch(generation_scratch(m, p, options.batch_size, options.echo)),
-        exec{p, saved, scratch, Rng()} {}
-
-  std::unique_ptr<Prefix> read_prompt(GenerationRequest request, int64_t index);
-  void read_echoed(Prefix& prefix);
-  std::unique_ptr<Slot> begin(Prefix& prefix);
-  void take_token(Slot& slot, std::span<const float> logits);
-  void fill(const Source& source, const Ready& ready);
-  void take_prompts(const Source& source, const Ready& ready);
-  void decode();
-  void deliver(const Sink& sink, const Stream& stream);
-
-  const Transformer& model;
-  const Tokenizer* tokenizer;
-  GenerationOptions options;
-  std::vector<int32_t> virtual_ids;  // in front of every prompt
-  int64_t context;                   // behind them
-  Arena saved, scratch;
-  Exec exec;
-  std::deque<std::unique_ptr<Slot>> slots;  // in the order of delivery
-  std::unique_ptr<Prefix> prefix;           // whose answers are being begun
-  int64_t prompts = 0;
-  bool exhausted = false;
-  std::exception_ptr failure;  // of a prompt: no more are taken
-  size_t streamed = 0;         // bytes of the first slot's text that were streamed
-};
+void Generator::Impl::settle() {
+  if (context < 1) throw UsageError(cat("context: expected room for a token, found ", options.context));
+  if (options.best_of > 1) {
+    if (options.num_samples > 1 || options.num_beams > 1)
+      throw UsageError("best_of: expected one answer to each prompt and no beams beside it");
+    options.num_samples = options.best_of;
+    options.logprobs = std::max<int64_t>(0, options.logprobs);
+  }
+  if (options.num_beams == 1) return;
+  if (speculates() || !options.stop_strings.empty() || options.grammar)
+    throw UsageError("num_beams: beams take neither speculation nor stop texts nor a form");
+  if (options.num_samples > options.num_beams) {
+    throw UsageError(
+        cat("num_samples: expected at most the ", options.num_beams, " beams, found ", options.num_samples));
+  }
+}
 
 void Generator::Impl::read_echoed(Prefix& prefix) {
   const std::span<const TokenId> ids = prefix.request.ids;
@@ -123,7 +74,7 @@ std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, 
   if (ids.empty()) throw UsageError(cat("prompt ", index + 1, ": expected at least one token, found none"));
   if (length_given > context && !options.truncate_left) {
     throw Error(cat("prompt ", index + 1, ": ", ids.size(), " tokens do not fit the model's context of ",
-                    context, virtual_ids.empty() ? "" : " behind the adapter's virtual tokens",
+                    context, memory.virtual_count() == 0 ? "" : " behind the adapter's virtual tokens",
                     "; --truncate left drops the beginning"));
   }
   if (length_given > context) {  // half of the context stays for the prompt, BOS in front
@@ -134,70 +85,105 @@ std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, 
   p->request = std::move(request);
   const double start = now();
   const int64_t length = static_cast<int64_t>(p->request.ids.size());
-  p->cache =
-      std::make_unique<KvCache>(model.config(), static_cast<int64_t>(virtual_ids.size()) +
-                                                    std::min(context, length + options.max_new_tokens));
-  model.forward(exec, virtual_ids, *p->cache, {});
   if (options.echo) {
+    p->cache = memory.begin(exec, std::min(context, length + options.max_new_tokens));
     read_echoed(*p);
   } else {
     p->logits.resize(static_cast<size_t>(model.config().vocab_size));
-    model.forward(exec, p->request.ids, *p->cache, Tensor(p->logits.data(), {1, model.config().vocab_size}));
+    std::vector<const ReadText*> in_use;
+    for (const auto& slot : slots) in_use.push_back(&slot->prompt);
+    const auto reading = memory.read(exec, p->request.ids, std::min(options.max_new_tokens, context - length),
+                                     p->logits, in_use);
+    p->cache = reading.cache;
+    p->copied = reading.copied;
+    if (prompt_file) prompt_file->offer({p->request.ids, p->cache});
   }
   p->seconds = now() - start;
   return p;
 }
 
-std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
-  const auto& prompt = p.request.ids;
-  const bool has_text = tokenizer && std::any_of(prompt.begin(), prompt.end(), [&](TokenId id) {
-                          return id >= tokenizer->vocab_size() || !tokenizer->is_special(id);
-                        });
-  auto slot = std::make_unique<Slot>(tokenizer, options.stop_strings, has_text);
-  GenerationResult& r = slot->result;
+bool Generator::Impl::has_text(std::span<const TokenId> ids) const {
+  return tokenizer && std::any_of(ids.begin(), ids.end(), [&](TokenId id) {
+           return id >= tokenizer->vocab_size() || !tokenizer->is_special(id);
+         });
+}
+
+/// What the prompt says of its next answer.
+void Generator::Impl::describe(GenerationResult& r, Prefix& p) const {
   r.index = p.index;
   r.sample = p.samples_begun++;
   r.prompt = p.request.prompt;
   r.prompt_ids = p.request.ids;
   r.prompt_logprobs = p.logprobs;
   r.prompt_seconds = p.seconds;
+  r.prompt_copied = p.copied;
+  r.kv_cache_bytes = p.cache->bytes() * static_cast<size_t>(options.num_beams);
+}
+
+std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
+  auto slot = std::make_unique<Slot>(tokenizer, options.stop_strings, has_text(p.request.ids));
+  GenerationResult& r = slot->result;
+  describe(r, p);
   slot->rng = Rng(options.seed).split(static_cast<uint64_t>(r.index)).split(static_cast<uint64_t>(r.sample));
   slot->began = now();
-  if (options.sampling.penalizes()) {
-    for (const TokenId id : r.prompt_ids) ++slot->history.prompt[id];
-  }
+  if (options.sampling.looks_back()) slot->history.read(r.prompt_ids);
+  slot->prompt.ids = r.prompt_ids;
   if (p.samples_begun == options.num_samples) {
-    slot->cache = std::move(p.cache);  // the last answer needs no copy
+    slot->prompt.cache = std::move(p.cache);  // the last answer needs no copy
   } else {
-    slot->cache = std::make_unique<KvCache>(model.config(), p.cache->capacity());
-    slot->cache->copy_from(*p.cache);
+    slot->prompt.cache =
+        std::make_shared<KvCache>(model.config(), p.cache->capacity(), options.kv_cache_type);
+    slot->prompt.cache->copy_from(*p.cache, p.cache->length);
   }
-  if (options.max_new_tokens == 0) {
-    slot->done = true;
-    r.finish_reason = "length";
+  if (speculates()) slot->so_far = r.prompt_ids;
+  slot->draft_limit = options.draft_tokens;
+  if (options.grammar) slot->held.emplace(*options.grammar, *masks, !has_text(r.prompt_ids));
+  if (slot->held && slot->held->ended()) {
+    end(*slot, "stop");
+  } else if (options.max_new_tokens == 0) {
+    end(*slot, "length");
   } else {
     take_token(*slot, p.logits);
   }
   return slot;
 }
 
+/// Token `place` of the answer, by that place's own random number.
+TokenId Generator::Impl::draw(Slot& slot, std::span<const float> logits, size_t place) const {
+  const double uniform = static_cast<double>(slot.rng.at(place) >> 11) * 0x1p-53;
+  return sample(logits, options.sampling, slot.history, uniform);
+}
+
+/// The next token, among those that may come.
+TokenId Generator::Impl::choose(Slot& slot, std::span<const float> logits) {
+  const size_t place = slot.result.ids.size();
+  if (!slot.held) return draw(slot, logits, place);
+  if (slot.held->mask().only >= 0) return slot.held->mask().only;
+  return slot.held->settled(draw(slot, slot.held->masked(logits), place), logits);
+}
+
+void Generator::Impl::end(Slot& slot, const char* reason) {
+  GenerationResult& r = slot.result;
+  slot.done = true;
+  r.finish_reason = reason;
+  slot.text.finish();
+  r.text = slot.text.text();
+  r.complete = !options.grammar || accepts(*options.grammar, r.text);
+  r.seconds = now() - slot.began;
+  memory.keep(std::move(slot.prompt));
+  slot.prompt = {};
+  slot.draft_state = {};
+}
+
 void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
   GenerationResult& r = slot.result;
-  const double uniform = static_cast<double>(slot.rng.at(r.ids.size()) >> 11) * 0x1p-53;
-  const TokenId id = sample(logits, options.sampling, slot.history, uniform);
-  const auto end = [&](const char* reason) {
-    slot.done = true;
-    r.finish_reason = reason;
-    slot.text.finish();
-    r.text = slot.text.text();
-    r.seconds = now() - slot.began;
-    slot.cache.reset();
-  };
+  const TokenId id = choose(slot, logits);
   if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end())
-    return end("stop");
+    return end(slot, "stop");
   r.ids.push_back(id);
   slot.last = id;
-  ++slot.history.answer[id];
+  if (speculates()) slot.so_far.push_back(id);
+  slot.history.add(id);
   if (options.logprobs >= 0) {
     const double log_z = log_sum_exp(logits);
     r.logprobs.push_back(logits[static_cast<size_t>(id)] - log_z);
@@ -210,9 +196,11 @@ void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
     r.top_logprobs.push_back(std::move(top));
   }
   slot.text.push(id);
-  if (slot.text.stopped()) return end("stop");
-  const bool full = slot.cache->length >= slot.cache->capacity();
-  if (full || static_cast<int64_t>(r.ids.size()) >= options.max_new_tokens) end("length");
+  if (slot.text.stopped()) return end(slot, "stop");
+  if (slot.held) slot.held->push(id);
+  if (slot.held && slot.held->ended()) return end(slot, "stop");
+  const bool full = positions_of(slot) >= slot.prompt.cache->capacity();
+  if (full || static_cast<int64_t>(r.ids.size()) >= options.max_new_tokens) end(slot, "length");
 }
 
 void Generator::Impl::fill(const Source& source, const Ready& ready) {
@@ -238,30 +226,18 @@ void Generator::Impl::take_prompts(const Source& source, const Ready& ready) {
         exhausted = true;
         return;
       }
-      prefix = read_prompt(std::move(request), prompts++);
+      const int64_t index = request.index >= 0 ? request.index : prompts;
+      prefix = read_prompt(std::move(request), index);
+      prompts = index + 1;
+    }
+    if (options.num_beams > 1) {
+      search_beams(*prefix);
+      prefix.reset();
+      return;
     }
     slots.push_back(begin(*prefix));
     if (prefix->samples_begun == options.num_samples) prefix.reset();
     if (slots.size() == 1) return;  // it can be shown at once
-  }
-}
-
-void Generator::Impl::decode() {
-  std::vector<Slot*> active;
-  std::vector<KvCache*> caches;
-  std::vector<int32_t> ids;
-  for (const auto& slot : slots) {
-    if (slot->done) continue;
-    active.push_back(slot.get());
-    caches.push_back(slot->cache.get());
-    ids.push_back(slot->last);
-  }
-  if (active.empty()) return;
-  const int64_t V = model.config().vocab_size, B = static_cast<int64_t>(active.size());
-  std::vector<float> logits(static_cast<size_t>(B * V));
-  model.decode(exec, ids, caches, Tensor(logits.data(), {B, V}));
-  for (int64_t b = 0; b < B; ++b) {
-    take_token(*active[static_cast<size_t>(b)], {logits.data() + b * V, static_cast<size_t>(V)});
   }
 }
 
@@ -283,16 +259,42 @@ Generator::Generator(const Transformer& model, const Tokenizer* tokenizer, Threa
     : impl_(std::make_unique<Impl>(model, tokenizer, pool, std::move(options))) {}
 Generator::~Generator() = default;
 
-void Generator::run(const Source& source, const Sink& sink, const Stream& stream, const Ready& ready) {
-  Impl& g = *impl_;
-  while (true) {
-    g.fill(source, ready);
-    g.deliver(sink, stream);
-    if (g.slots.empty() && !g.prefix && g.exhausted) break;
-    g.decode();
-    g.deliver(sink, stream);
+void Generator::Impl::run(const Source& source, const Sink& sink, const Stream& stream, const Ready& ready) {
+  for (const auto& slot : slots) {  // left behind by a run that an exception ended
+    if (slot->prompt.cache) memory.keep(slot->prompt);
   }
-  if (g.failure) std::rethrow_exception(std::exchange(g.failure, nullptr));
+  slots.clear();
+  prefix.reset();
+  streamed = 0;
+  exhausted = false;
+  while (true) {
+    fill(source, ready);
+    deliver(sink, stream);
+    if (slots.empty() && !prefix && exhausted) break;
+    decode();
+    deliver(sink, stream);
+  }
+  if (failure) std::rethrow_exception(std::exchange(failure, nullptr));
+}
+
+void Generator::run(const Source& source, const Sink& sink, const Stream& stream, const Ready& ready) {
+  const int64_t n = impl_->options.best_of;
+  if (n == 1) return impl_->run(source, sink, stream, ready);
+  // The best is known when all are there.
+  std::optional<GenerationResult> best;
+  const auto choose = [&](const GenerationResult& r) {
+    const double sum = std::accumulate(r.logprobs.begin(), r.logprobs.end(), 0.0);
+    const double mean = r.logprobs.empty() ? -std::numeric_limits<double>::infinity()
+                                           : sum / static_cast<double>(r.logprobs.size());
+    if (!best || mean > *best->score) {
+      best = r;
+      best->score = mean;
+    }
+    if (r.sample + 1 < n) return;
+    best->sample = 0;
+    sink(*std::exchange(best, std::nullopt));
+  };
+  impl_->run(source, choose, {}, ready);
 }
 
 }  // namespace llmtool

@@ -24,6 +24,36 @@ int64_t tile_scratch(int64_t D) {
                    matmul_tile_scratch(kKeys, D, kQueries)});
 }
 
+/// The keys or the values of one head in a cache.
+struct CachedHead {
+  const std::byte* data;
+  DType type;
+  int64_t slots, row_bytes, D;
+
+  const std::byte* at(int64_t position) const {
+    return data + (position < slots ? position : position % slots) * row_bytes;
+  }
+  /// Row `position` as f32: where it lies, or in `room` (D).
+  const float* row(int64_t position, float* room) const {
+    if (type == DType::f32) return reinterpret_cast<const float*>(at(position));
+    to_f32(at(position), type, room, D);
+    return room;
+  }
+  /// The same for `n` rows of a tile, which are neighbours.
+  MatrixView rows(int64_t first, int64_t n, float* room) const {
+    if (type == DType::f32) {
+      return {reinterpret_cast<const float*>(at(first)), row_bytes / static_cast<int64_t>(sizeof(float)), 1};
+    }
+    for (int64_t i = 0; i < n; ++i) to_f32(at(first + i), type, room + i * D, D);
+    return {room, D, 1};
+  }
+};
+
+CachedHead cached_head(const KvRows& cache, const std::byte* data, int64_t kv_head, int64_t K, int64_t D) {
+  return {data + dtype_bytes(cache.type, kv_head * D), cache.type, cache.slots,
+          static_cast<int64_t>(dtype_bytes(cache.type, K * D)), D};
+}
+
 /// One head of one sequence.
 struct Head {
   int64_t T, S;  // its queries are the last T of S positions
@@ -92,6 +122,26 @@ Seen keys_of(const AttentionRules& rules, const Head& head, int64_t i0, int64_t 
   return {first / kKeys * kKeys, rules.causal ? past + i1 : head.S};
 }
 
+/// Where a tile's keys and values are: in the rows of the input, or in a cache.
+struct TileKeys {
+  TileKeys(const AttentionInput& in, const Head& head, int64_t h, float* room) : head_(head), room_(room) {
+    if (!in.cache) return;
+    keys_ = cached_head(*in.cache, in.cache->keys, h / in.group(), in.K, in.D);
+    values_ = cached_head(*in.cache, in.cache->values, h / in.group(), in.K, in.D);
+  }
+  MatrixView keys(int64_t first, int64_t n) const {
+    return keys_.data ? keys_.rows(first, n, room_) : rows_from(head_.k, first);
+  }
+  MatrixView values(int64_t first, int64_t n) const {
+    return values_.data ? values_.rows(first, n, room_) : rows_from(head_.v, first);
+  }
+
+ private:
+  const Head& head_;
+  float* room_;  // (kKeys, D)
+  CachedHead keys_{}, values_{};
+};
+
 /// Applies what the rules do beside the scale to n products, of keys from j on; returns the factor that is
 /// left to apply. `slopes` (n), where not null, receives the derivatives of the cap.
 float shape_scores(const AttentionRules& rules, int64_t h, int64_t j, float* row, int64_t n, float* slopes) {
@@ -154,19 +204,26 @@ void drop(float* row, int64_t n, const Dropout& dropout, uint64_t first) {
   for (int64_t j = 0; j < n; ++j) row[j] *= dropout.factor(first + j);
 }
 
+/// Floats that a tile of a cache's keys or values becomes, kept a multiple of a cache line.
+int64_t unpacked_floats(const AttentionInput& in) {
+  return in.cache && in.cache->type != DType::f32 ? kKeys * in.D : 0;
+}
+
 /// Output rows [i0, i1) of head h.
 void forward_tile(const AttentionInput& in, const Head& head, int64_t h, int64_t i0, int64_t i1, float* out,
                   float* lse, float* scratch) {
   const int64_t rows = i1 - i0;
   const Seen keys = keys_of(in.rules, head, i0, i1);
   float* const scores = scratch;
-  float* const product_scratch = scratch + kQueries * kKeys;
+  float* const room = scratch + kQueries * kKeys;
+  float* const product_scratch = room + unpacked_floats(in);
+  const TileKeys tile(in, head, h, room);
   float most[kQueries], sums[kQueries];
   std::fill_n(most, rows, kLowest);
   std::fill_n(sums, rows, 0.0f);
   for (int64_t j0 = keys.first; j0 < keys.last; j0 += kKeys) {
     const int64_t cols = std::min(kKeys, keys.last - j0);
-    matmul_tile(rows, cols, in.D, rows_from(head.q, i0), rows_from(head.k, j0).transposed(), scores, cols,
+    matmul_tile(rows, cols, in.D, rows_from(head.q, i0), tile.keys(j0, cols).transposed(), scores, cols,
                 Write::set, product_scratch);
     for (int64_t r = 0; r < rows; ++r) {
       float* const row = scores + r * cols;
@@ -184,7 +241,7 @@ void forward_tile(const AttentionInput& in, const Head& head, int64_t h, int64_t
         drop(first, seen.size(), in.dropout, head.first_draw + (i0 + r) * head.S + j0 + seen.first);
       most[r] = shift;
     }
-    matmul_tile(rows, in.D, cols, {scores, cols, 1}, rows_from(head.v, j0), out + i0 * head.out_stride,
+    matmul_tile(rows, in.D, cols, {scores, cols, 1}, tile.values(j0, cols), out + i0 * head.out_stride,
                 head.out_stride, j0 > keys.first ? Write::add : Write::set, product_scratch);
   }
   for (int64_t r = 0; r < rows; ++r) {
@@ -272,7 +329,7 @@ void alibi_table(Exec& exec, float scale, bool bf16, Tensor table) {
 void attention(Exec& exec, const AttentionInput& in, float* out, float* lse) {
   if (exec.dry()) return;
   const std::vector<Tile> tiles = tiles_of(in);
-  const size_t bytes = (kQueries * kKeys + tile_scratch(in.D)) * sizeof(float);
+  const size_t bytes = (kQueries * kKeys + unpacked_floats(in) + tile_scratch(in.D)) * sizeof(float);
   exec.pool.run(static_cast<int64_t>(tiles.size()) * in.H, [&](int64_t task, int worker) {
     const Tile& tile = tiles[static_cast<size_t>(task / in.H)];
     const int64_t h = task % in.H, first = tile.index * kQueries;
@@ -322,24 +379,36 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
   });
 }
 
-void attention_decode(Exec& exec, int64_t B, int64_t H, int64_t K, int64_t D, const float* q,
-                      int64_t q_stride, const float* const* keys, const float* const* values,
-                      const int64_t* lengths, const AttentionRules& rules, float* out) {
+void store_kv(const KvRows& cache, int64_t position, const float* key, const float* value, int64_t width) {
+  const size_t at = static_cast<size_t>(position % cache.slots) * dtype_bytes(cache.type, width);
+  from_f32(key, cache.keys + at, cache.type, width);
+  from_f32(value, cache.values + at, cache.type, width);
+}
+
+void attention_decode(Exec& exec, int64_t H, int64_t K, int64_t D, const float* q, int64_t q_stride,
+                      std::span<const KvRows> caches, const AttentionRules& rules, float* out) {
   if (exec.dry()) return;
-  const int64_t longest = *std::max_element(lengths, lengths + B), width = K * D;
-  exec.pool.run(B * H, [&](int64_t task, int worker) {
+  int64_t longest = 0;
+  for (const KvRows& cache : caches) longest = std::max(longest, cache.past + 1);
+  exec.pool.run(static_cast<int64_t>(caches.size()) * H, [&](int64_t task, int worker) {
     const int64_t b = task / H, h = task % H;
-    const int64_t first = rules.window > 0 ? std::max<int64_t>(0, lengths[b] - rules.window) : 0;
-    const int64_t n = lengths[b] - first, offset = first * width + h / (H / K) * D;
-    float* const p = static_cast<float*>(exec.pool.scratch(worker, longest * sizeof(float)));
+    const KvRows& cache = caches[static_cast<size_t>(b)];
+    const CachedHead keys = cached_head(cache, cache.keys, h / (H / K), K, D),
+                     values = cached_head(cache, cache.values, h / (H / K), K, D);
+    const int64_t length = cache.past + 1;
+    const int64_t first = rules.window > 0 ? std::max<int64_t>(0, length - rules.window) : 0;
+    const int64_t n = length - first;
+    float* const room =
+        static_cast<float*>(exec.pool.scratch(worker, static_cast<size_t>(D + longest) * sizeof(float)));
+    float* const p = room + D;
     const float* const query = q + b * q_stride + h * D;
-    for (int64_t j = 0; j < n; ++j) p[j] = simd::dot(query, keys[b] + j * width + offset, D);
+    for (int64_t j = 0; j < n; ++j) p[j] = simd::dot(query, keys.row(first + j, room), D);
     const float scale = shape_scores(rules, h, first, p, n, nullptr);
     const float total = exponentials(p, n, scale, largest_score(p, n) * scale);
     float* const y = out + (b * H + h) * D;
     std::fill_n(y, D, 0.0f);
     for (int64_t j = 0; j < n; ++j) {
-      const float weight = p[j] / total, *v = values[b] + j * width + offset;
+      const float weight = p[j] / total, *v = values.row(first + j, room);
       simd::for_lanes(D, [&](int64_t i, auto part) {
         simd::store(y + i, simd::load(y + i, part) + simd::load(v + i, part) * weight, part);
       });

@@ -1,6 +1,6 @@
 #include "llmtool/kernels/convert.h"
 
-#if defined(__F16C__)
+#if defined(__F16C__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -29,7 +29,15 @@ void widen(const void* x, float* y, int64_t n) {
 /// The upper half of an f32.
 void widen_bf16(const void* x, float* y, int64_t n) {
   const auto* from = static_cast<const std::byte*>(x);
-  for (int64_t i = 0; i < n; ++i) {
+  int64_t i = 0;
+#if defined(__AVX2__)
+  for (; i + 8 <= n; i += 8) {
+    const __m128i uppers = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * i));
+    const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(uppers), 16);
+    _mm256_storeu_ps(y + i, _mm256_castsi256_ps(bits));
+  }
+#endif
+  for (; i < n; ++i) {
     uint16_t upper;
     std::memcpy(&upper, from + 2 * i, sizeof upper);
     y[i] = std::bit_cast<float>(static_cast<uint32_t>(upper) << 16);

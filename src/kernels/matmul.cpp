@@ -224,15 +224,22 @@ struct Stored {
   WeightView w;
   int64_t K;
 
+  // Unpacked at a time, so that it is packed out of the first-level cache: whole blocks of every type.
+  static constexpr int64_t kSteps = 256;
+  static_assert(kKc % kSteps == 0);
+
   int64_t step() const { return kNr; }
   static int64_t slivers() { return 1; }
-  static int64_t scratch() { return kKc * kNr; }
+  static int64_t scratch() { return kSteps * kNr; }
   void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float* scratch) const {
-    for (int64_t i = 0; i < width; ++i) {
-      const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, (j + i) * K + pc);
-      to_f32(row, w.dtype, scratch + i * k, k);
+    for (int64_t p = 0; p < k; p += kSteps) {
+      const int64_t steps = std::min(kSteps, k - p);
+      for (int64_t i = 0; i < width; ++i) {
+        const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, (j + i) * K + pc + p);
+        to_f32(row, w.dtype, scratch + i * steps, steps);
+      }
+      pack_cols({scratch, 1, steps}, width, steps, 0, packed + p * kNr);
     }
-    pack_cols({scratch, 1, k}, width, k, 0, packed);
   }
   Ahead ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
 };
@@ -242,16 +249,26 @@ struct StoredRows {
   WeightView w;
   int64_t N;
 
-  /// Whole blocks of the storage type.
-  int64_t step() const { return std::max<int64_t>(kPackCols * kNr, dtype_block(w.dtype).elements); }
-  int64_t slivers() const { return ceil_div(dtype_block(w.dtype).elements, kNr); }
-  int64_t scratch() const { return kKc * step(); }
+  static constexpr int64_t kSteps = 64;  // unpacked at a time: see Stored
+  static constexpr int64_t kAhead = 12;  // rows, each in a line of memory of its own
+
+  /// Whole blocks of the storage type; lines of memory are read whole.
+  int64_t step() const { return std::max<int64_t>(64, dtype_block(w.dtype).elements); }
+  int64_t slivers() const { return ceil_div(step(), kNr); }
+  int64_t scratch() const { return kSteps * step(); }
   void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float* scratch) const {
-    for (int64_t p = 0; p < k; ++p) {
-      const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, (pc + p) * N + j);
-      to_f32(row, w.dtype, scratch + p * width, width);
+    for (int64_t p = 0; p < k; p += kSteps) {
+      const int64_t steps = std::min(kSteps, k - p);
+      for (int64_t i = 0; i < steps; ++i) {
+        const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, (pc + p + i) * N + j);
+        if (p + i + kAhead < k)
+          __builtin_prefetch(row + kAhead * static_cast<int64_t>(dtype_bytes(w.dtype, N)));
+        to_f32(row, w.dtype, scratch + i * width, width);
+      }
+      for (int64_t s = 0; s < width; s += kNr)
+        pack_cols({scratch + s, width, 1}, std::min<int64_t>(kNr, width - s), steps, 0,
+                  packed + s * k + p * kNr);
     }
-    pack_cols({scratch, width, 1}, width, k, 0, packed);
   }
   Ahead ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
 };

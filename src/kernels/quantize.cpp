@@ -3,6 +3,10 @@
 
 #include "kernels/quantize.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -21,7 +25,14 @@ float half_at(const uint8_t* p) {
 /// 2 bytes of scale d, 32 signed bytes q; value d q.
 void read_q8_0(const uint8_t* block, float* y) {
   const float d = half_at(block);
+#if defined(__AVX2__)
+  for (int i = 0; i < 32; i += 8) {
+    const __m128i q = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(block + 2 + i));
+    _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)), _mm256_set1_ps(d)));
+  }
+#else
   for (int i = 0; i < 32; ++i) y[i] = static_cast<float>(static_cast<int8_t>(block[2 + i])) * d;
+#endif
 }
 
 /// Scale d, minimum m (if kMinimum), 4 bytes of fifth bits (if kFive), 16 bytes of low nibbles (numbers 0 to

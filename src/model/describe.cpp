@@ -80,8 +80,7 @@ MemoryNeeds memory_needs(const ModelConfig& config, ThreadPool& pool, int64_t ba
       KvCache cache(c, context);  // not touched
       model.forward(dry, std::span(ids).first(static_cast<size_t>(std::min<int64_t>(context, 512))), cache,
                     Tensor(nullptr, DType::f32, Shape{1, c.vocab_size}));
-      const auto widths = 2 * c.num_hidden_layers * c.kv_heads() * c.head_dim;
-      needs.run = static_cast<size_t>(batch) * bytes(widths * context + c.vocab_size);
+      needs.run = static_cast<size_t>(batch) * (cache.bytes() + bytes(c.vocab_size));
     } else {
       model.encode(dry, Batch::of(ids, batch),
                    Tensor(nullptr, DType::f32, Shape{batch * context, c.hidden_size}));

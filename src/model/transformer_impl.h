@@ -54,8 +54,10 @@ struct Transformer::Impl {
   void embedding_change_backward(Exec& exec, const EmbeddingChange& change, std::span<const int32_t> ids,
                                  Tensor d);
   void embed_tokens_backward(Exec& exec, const Sequences& s, const Batch& batch, Tensor d);
-  void run_layers(Exec& exec, std::span<const int32_t> ids, int64_t B, int64_t T,
-                  std::span<KvCache* const> caches, std::span<const int64_t> lengths, Tensor last) const;
+  /// Runs T new positions of each cache's sequence, which are, or will be, `lengths` long. Decoding, T is 1
+  /// and a cache may stand in several rows.
+  void run_layers(Exec& exec, std::span<const int32_t> ids, int64_t T, std::span<KvCache* const> caches,
+                  std::span<const int64_t> lengths, bool decoding, Tensor last) const;
   /// Runs ids behind what the cache holds; `hidden` (n, C), where not empty, receives the last positions'
   /// output.
   void read(Exec& exec, std::span<const int32_t> ids, KvCache& cache, int64_t length, Tensor hidden) const;

@@ -1,6 +1,5 @@
 #include "llmtool/nn/block.h"
 
-#include <cstring>
 #include <vector>
 
 #include "llmtool/kernels/optimizer.h"
@@ -18,14 +17,11 @@ Dropout dropout_of(const Sequences& s, double rate, const Rng& rng, uint64_t str
 
 /// Appends the keys and values of qkv's rows to the caches.
 void append(const Block& block, const Sequences& s, Tensor qkv) {
-  const int64_t width = block.kv_heads * block.head_dim;
-  const int64_t each = s.starts[1];
+  const int64_t width = block.kv_heads * block.head_dim, each = s.starts[1];
   for (int64_t row = 0; row < s.rows(); ++row) {
-    const KvRows& cache = s.past[row / each];
-    const int64_t at = (cache.past + row % each) * width;
-    const float* k = qkv.f32() + row * qkv.cols() + block.heads * block.head_dim;
-    std::memcpy(cache.keys + at, k, width * sizeof(float));
-    std::memcpy(cache.values + at, k + width, width * sizeof(float));
+    const KvRows& cache = s.past[static_cast<size_t>(row / each)];
+    const float* const key = qkv.f32() + row * qkv.cols() + block.heads * block.head_dim;
+    store_kv(cache, cache.past + row % each, key, key + width, width);
   }
 }
 
@@ -102,22 +98,12 @@ void Block::attend(const Pass& pass, Tensor qkv_rows, Tensor result, Tensor lse)
   if (s.past.empty()) return attention(exec, in, result.f32(), lse.f32());
   if (exec.dry()) return;
   append(*this, s, qkv_rows);
-  const auto sequences = static_cast<int64_t>(s.past.size());
-  if (s.rows() == sequences) {
-    std::vector<const float*> keys, values;
-    std::vector<int64_t> lengths;
-    for (const KvRows& cache : s.past) {
-      keys.push_back(cache.keys);
-      values.push_back(cache.values);
-      lengths.push_back(cache.past + 1);
-    }
-    return attention_decode(exec, sequences, heads, kv_heads, head_dim, in.q, in.q_stride, keys.data(),
-                            values.data(), lengths.data(), in.rules, result.f32());
+  if (s.decoding) {
+    return attention_decode(exec, heads, kv_heads, head_dim, in.q, in.q_stride, s.past, in.rules,
+                            result.f32());
   }
   in.past = s.past[0].past;
-  in.k = s.past[0].keys;
-  in.v = s.past[0].values;
-  in.kv_stride = kv_heads * head_dim;
+  in.cache = s.past.data();
   attention(exec, in, result.f32(), nullptr);
 }
 
@@ -190,11 +176,7 @@ void Block::finish(const Pass& pass, Tensor m, Tensor sum, Tensor r) const {
 void Block::forward(Exec& exec, const Sequences& s, const Rng& rng, Tensor x, Tensor y,
                     BlockSaved* saved) const {
   ArenaScope scope(exec.scratch);
-  const Pass pass{exec,
-                  s,
-                  rng,
-                  saved ? exec.saved : exec.scratch,
-                  {s.rows() == static_cast<int64_t>(s.past.size()), s.training}};
+  const Pass pass{exec, s, rng, saved ? exec.saved : exec.scratch, {s.decoding, s.training}};
   BlockSaved kept;
   kept.x = x;
   kept.qkv = pass.keep(qkv.out());

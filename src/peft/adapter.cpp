@@ -67,6 +67,12 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
                            known));
     }
   }
+  if (folder.empty() && !modules_.empty()) {
+    std::vector<std::string> all;
+    for (const LinearSite& site : model.linear_sites()) all.push_back(peft_name(model.config(), site.name));
+    all.push_back(module);
+    targets.check_all_used(all, modules_);
+  }
   if (config_.peft_type == "ADAPTION_PROMPT") attach_prompts();
   if (config_.has_virtual_tokens()) attach_virtual_tokens();
   for (const Param& p : model.params().list()) {

@@ -186,6 +186,26 @@ bool Targets::trains_bias(const std::string& parameter) const {
   return config_.bias == "all" || contains(parameter.substr(0, parameter.size() - kBias.size()), false);
 }
 
+void Targets::check_all_used(const std::vector<std::string>& modules,
+                             const std::vector<std::string>& changed) const {
+  for (const std::string& name : excluded_.list) {
+    if (std::none_of(modules.begin(), modules.end(),
+                     [&](const std::string& module) { return ends_with_name(module, name); }))
+      throw UsageError(cat("adapter.exclude_modules: ", name, ": no module of this model ends so"));
+  }
+  if (config_.peft_type != "LORA") return;
+  for (const auto& [key, patterns] :
+       {std::pair{"rank_pattern", &config_.rank_pattern}, {"alpha_pattern", &config_.alpha_pattern}}) {
+    for (const auto& [pattern, value] : patterns->items()) {
+      const Regex regex = end_of_name(pattern, cat("adapter.", key));
+      if (std::none_of(changed.begin(), changed.end(),
+                       [&](const std::string& module) { return found(regex, module); }))
+        throw UsageError(cat("adapter.", key, ": ", pattern, ": fits no module that the adapter changes, as ",
+                             changed.front()));
+    }
+  }
+}
+
 std::optional<double> Targets::in_pattern(const nlohmann::json& pattern, const std::string& module) const {
   for (const auto& [key, value] : pattern.items()) {
     const auto it = patterns_.try_emplace(key, end_of_name(key, cat("adapter: ", key))).first;

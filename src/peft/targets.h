@@ -38,6 +38,9 @@ class Targets {
   bool trains_bias(const std::string& parameter) const;
   int64_t rank(const std::string& module) const;
   double alpha(const std::string& module) const;
+  /// Throws UsageError on a name in exclude_modules that is none of `modules` and on a pattern of ranks or
+  /// alphas that fits none of those that are `changed`.
+  void check_all_used(const std::vector<std::string>& modules, const std::vector<std::string>& changed) const;
 
  private:
   struct Names {

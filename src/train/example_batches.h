@@ -31,6 +31,7 @@ class ExampleBatches {
   /// Tokens of the largest micro batch among the first `steps`; a bound on them in a run too long to go
   /// through.
   int64_t most_tokens(int64_t steps) const;
+  std::vector<double> repeats() const { return order_.repeats(); }
   /// Tokens of an epoch.
   int64_t tokens() const { return tokens_; }
 

@@ -4,12 +4,22 @@
 #include <nlohmann/json.hpp>
 
 #include "llmtool/core/error.h"
+#include "llmtool/text/regex.h"
 
 namespace llmtool {
 
 namespace {
 constexpr double kFullRate = 2e-5, kAdapterRate = 2e-4;
 constexpr int64_t kUsualLength = 1024;
+
+/// Throws UsageError; whether it finds a parameter is only known beside the model.
+void check_expression(const char* key, const std::string& pattern) {
+  try {
+    const Regex compiled(pattern, key, Regex::Syntax::pcre);
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
+}
 
 void visit_training(ConfigVisitor& v, FinetuneConfig& c) {
   TrainingConfig& t = c.training;
@@ -84,6 +94,8 @@ void FinetuneConfig::check() const {
   if (data.classifies() && !sample.prompts.empty())
     throw UsageError("sample.prompts: expected none where data.label_column gives classes");
   adapter.check();
+  check_expression("training.freeze", freeze);
+  for (const auto& rate : learning_rates) check_expression("training.learning_rates.pattern", rate.pattern);
   if (adapts() && (!freeze.empty() || train_last > 0))
     throw UsageError(
         "training.freeze, training.train_last: expected none beside adapter.peft_type, which freezes all");

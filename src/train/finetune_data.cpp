@@ -1,6 +1,10 @@
 #include "llmtool/train/finetune_data.h"
 
+#include <nlohmann/json.hpp>
+
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
+#include "llmtool/data/lint.h"
 #include "llmtool/data/preview.h"
 
 namespace llmtool {
@@ -28,16 +32,39 @@ FinetuneData load_finetune_data(ThreadPool& pool, const FinetuneConfig& config, 
   return data;
 }
 
-std::string preview_finetune(ThreadPool& pool, const FinetuneConfig& config, int64_t count, bool colour) {
+namespace {
+std::string preview_row(const Tokenizer& tokenizer, const Examples& examples, int64_t i) {
+  const Example example = examples.train[i];
+  std::vector<TokenId> known;
+  for (const TokenId id : example.ids) {
+    if (id >= 0 && id < tokenizer.vocab_size()) known.push_back(id);
+  }
+  nlohmann::ordered_json row = {{"origin", examples.train.origin(i)},
+                                {"text", tokenizer.decode(known)},
+                                {"ids", example.ids},
+                                {"trained", example.trained}};
+  if (example.label >= 0) row["label"] = examples.labels[static_cast<size_t>(example.label)];
+  return row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+}  // namespace
+
+std::string preview_finetune(ThreadPool& pool, const FinetuneConfig& config, int64_t count,
+                             PreviewStyle style) {
   config.check();
   const auto base = ModelSource::open(config.model);
   FinetuneConfig settled = config;
   settled.settle(base->config().context());
   const FinetuneData data = load_finetune_data(pool, settled, *base);
   const ExampleSet& set = data.examples.train;
-  std::string text = preview_legend(data.examples, colour);
-  for (int64_t i = 0; i < std::min(count, set.size()); ++i)
-    text += preview(*data.tokenizer, data.examples, set, i, colour);
+  const int64_t vocabulary =
+      std::max(base->config().vocab_size, config.add_tokens.empty() ? 0 : data.tokenizer->vocab_size());
+  info(lint(*data.tokenizer, data.examples, vocabulary).text());
+  const bool colour = style == PreviewStyle::colour, json = style == PreviewStyle::json;
+  std::string text = json ? "" : preview_legend(data.examples, colour);
+  for (int64_t i = 0; i < std::min(count, set.size()); ++i) {
+    text += json ? preview_row(*data.tokenizer, data.examples, i)
+                 : preview(*data.tokenizer, data.examples, set, i, colour);
+  }
   return text;
 }
 

@@ -44,6 +44,13 @@ void FinetuneRun::prepare() {
       throw UsageError(cat("model.init_adapter: ", config_.init_adapter, ": expected ",
                            config_.adapter.peft_type, ", found ", from.peft_type));
     }
+    if (config_.add_tokens.empty() && has_tokenizer(config_.init_adapter) && config_.tokenizer.empty()) {
+      const int64_t tokens = load_tokenizer(config_.init_adapter)->vocab_size();
+      const int64_t known = ModelSource::open(config_.model)->config().vocab_size;
+      if (tokens > known)
+        throw UsageError(cat("model.init_adapter: ", config_.init_adapter, ": has ", tokens - known,
+                             " tokens more than the model; name them by --add-tokens"));
+    }
     config_.adapter = from;
     info(cat("adapter: begins with ", config_.init_adapter, ", and has its settings"));
   }
@@ -256,6 +263,12 @@ void FinetuneRun::say_plan() const {
            c.hidden_size, ", vocabulary ", c.vocab_size));
   info(cat("trained: ", number(learnt), " parameters, ",
            percent(static_cast<double>(learnt) / static_cast<double>(all)), " of all"));
+  const std::vector<double> repeats = batches_->repeats();
+  for (size_t s = 0; s < repeats.size(); ++s) {
+    std::ostringstream times;
+    times << std::setprecision(3) << repeats[s];
+    info(cat("data: ", config_.data.train[s].path, ": each example ", times.str(), " times an epoch"));
+  }
   const int64_t steps = training().schedule.max_steps, per_epoch = batches_->steps_per_epoch();
   std::ostringstream epochs;
   epochs.precision(3);

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 namespace {
 const fs::path& created(const fs::path& path) {
   std::error_code code;
-  fs::create_directories(path / "checkpoints", code);
+  fs::create_directories(path, code);
   if (code) throw Error(cat(path.string(), ": cannot be created: ", code.message()));
   return path;
 }
@@ -62,6 +62,7 @@ RunFolder::RunFolder(const fs::path& path) : path_(created(path)), lock_(path_) 
 
 void RunFolder::recover() {
   std::vector<fs::path> places;
+  if (!fs::exists(path_ / "checkpoints")) return;
   for (const auto& entry : fs::directory_iterator(path_ / "checkpoints")) places.push_back(entry.path());
   for (const fs::path& place : places) {
     fs::path target = place;
@@ -80,7 +81,7 @@ fs::path RunFolder::save_checkpoint(int64_t step, int64_t keep,
   const fs::path temporary = target.string() + ".tmp";
   try {
     fs::remove_all(temporary);
-    fs::create_directories(temporary);
+    if (fs::create_directories(temporary)) sync_folder(path_);  // where checkpoints/ may be new
     write(temporary);
     write_manifest(temporary);
     sync_tree(temporary);
@@ -115,6 +116,7 @@ void RunFolder::prune(int64_t saved, int64_t keep) {
 
 std::vector<RunFolder::Checkpoint> RunFolder::checkpoints() const {
   std::vector<Checkpoint> all;
+  if (!fs::exists(path_ / "checkpoints")) return all;
   for (const auto& entry : fs::directory_iterator(path_ / "checkpoints")) {
     if (const auto step = step_of(entry.path().filename().string())) all.push_back({*step, entry.path()});
   }

@@ -199,8 +199,11 @@ RunOutcome TrainingRun::run() {
   say_plan();
   info(cat("memory: ", plan_.text()));
   RunOutcome outcome;
+  outcome.memory = plan_;
   if (options_.dry_run) {
     rehearse();
+    outcome.steps = training().schedule.max_steps;
+    outcome.tokens_per_second = speed_;
     return outcome;
   }
   start_or_resume();

@@ -239,6 +239,9 @@ TEST_F(AdapterTools, WrongRequestsAreUsageErrors) {
   refused({"generate", "--model", base("gpt2_lora"), "--adapter", lora}, "adapter_config.json");
   refused({"merge", "--model", model, "--adapter", lora, "--output", lora}, "another place");
   refused({"merge", "--model", model, "--output", path("x")}, "--adapter");
+  fs::create_directories(place / "thesis");
+  test::write_text(place / "thesis" / "chapter.txt", "of somebody else");
+  refused({"merge", "--model", model, "--adapter", lora, "--output", path("thesis")}, "found other files");
   refused({"merge", "--model", model, "--adapter", lora, "--output", path("x"), "--dtype", "q8_0"},
           "--dtype");
   refused({"convert", lora, path("x.gguf")}, "--model: expected the base");

@@ -111,6 +111,33 @@ TEST_F(FinetuneCommand, APreviewShowsExamplesAndTrainsNothing) {
   EXPECT_SAYS(r.out, "the cat");
   EXPECT_SAYS(r.out, "likes corn.");
   EXPECT_EQ(r.out.find("eats grass."), std::string::npos) << "a third example";
+  EXPECT_SAYS(r.err, "24 examples");  // what the linter says of all
+}
+
+TEST_F(FinetuneCommand, APreviewForProgramsHasIdsAndWhatIsLearnt) {
+  const RunResult r = run_program(
+      "finetune", {"--model", path("base"), "--data", path("rows.jsonl"), "--preview", "1", "--json"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  const json row = json::parse(r.out);
+  EXPECT_EQ(row["text"], "athe cat sees fish.");
+  EXPECT_SAYS(row["origin"].get<std::string>(), "row 1");
+  ASSERT_EQ(row["ids"].size(), row["trained"].size());
+  EXPECT_EQ(row["trained"].front(), 0);
+  EXPECT_EQ(row["trained"].back(), 1);
+}
+
+TEST_F(FinetuneCommand, WhatWouldChangeNothingIsRefused) {
+  for (const auto& [setting, said] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"adapter.rank_pattern={\"k_proj\":2}", "adapter.rank_pattern: k_proj"},
+           {"adapter.alpha_pattern={\"layers.77.q_proj\":2}", "adapter.alpha_pattern: layers.77.q_proj"},
+           {"adapter.exclude_modules=[\"q_prjo\"]", "adapter.exclude_modules: q_prjo"},
+           {"training.learning_rates=[{\"pattern\":\"(\",\"learning_rate\":1}]",
+            "training.learning_rates"}}) {
+    const RunResult r = finetune("run", {"--lora", "--set", setting});
+    EXPECT_EQ(r.code, 2) << setting;
+    EXPECT_SAYS(r.err, said);
+  }
+  EXPECT_EQ(finetune("run", {"--lora", "--dry-run", "--set", "adapter.rank_pattern={\"q_proj\":2}"}).code, 0);
 }
 
 TEST_F(FinetuneCommand, ADryRunTrainsNothing) {
@@ -120,6 +147,20 @@ TEST_F(FinetuneCommand, ADryRunTrainsNothing) {
   EXPECT_SAYS(r.err, "time: about");
   for (const char* file : {"metrics.jsonl", "model", "run.json"})
     EXPECT_FALSE(fs::exists(place / "run" / file)) << file;
+  const json plan = json::parse(finetune("run", {"--full", "--dry-run", "--json"}).out);
+  EXPECT_GT(plan["memory_bytes"]["weights"], 0);
+  EXPECT_GT(plan["memory_bytes"]["total"], plan["memory_bytes"]["weights"]);
+  EXPECT_EQ(plan["steps"], 18);  // 24 rows, 4 a step, 3 epochs
+  EXPECT_FALSE(fs::exists(place / "run" / "checkpoints"));
+}
+
+TEST_F(FinetuneCommand, AnEmptyLabelIsNamed) {
+  write_text(place / "rows.csv", "text,kind\na cat,beast\na hen,\n");
+  const RunResult r =
+      run_program("finetune", {"--model", path("base"), "--data", path("rows.csv"), "--output", path("run"),
+                               "--full", "--set", "data.label_column=kind"});
+  EXPECT_EQ(r.code, 1);
+  EXPECT_SAYS(r.err, "row 3: data.label_column: expected a label in column kind, found an empty one");
 }
 
 TEST_F(FinetuneCommand, TheLinterRefusesWhatIsNotAllowed) {

@@ -315,5 +315,109 @@ TEST_F(Generate, ALivePipeIsAnsweredLineByLine) {
   EXPECT_EQ(status, 0);
 }
 
+TEST_F(Generate, ChoicesAreScoredAndTheLikeliestIsGiven) {
+  const Arguments ask = {"the cat", "a dog", "--choices", " sees fish., is\\, well", "--choices", " likes"};
+  const RunResult plain = generate(ask);
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  const auto answered = rows(ask);
+  ASSERT_EQ(answered.size(), 2u);
+  for (const json& row : answered) {
+    ASSERT_EQ(row["probabilities"].size(), 3u) << row;
+    double total = 0;
+    for (const auto& [choice, p] : row["probabilities"].items()) {
+      total += p.get<double>();
+      EXPECT_LE(p, row["probabilities"][row["choice"].get<std::string>()]);
+      EXPECT_NEAR(std::exp(row["logprobs"][choice].get<double>() - row["logprobs"][" likes"].get<double>()),
+                  p.get<double>() / row["probabilities"][" likes"].get<double>(), 1e-9);
+    }
+    EXPECT_NEAR(total, 1, 1e-9);
+    EXPECT_TRUE(row["probabilities"].contains(" is, well"));
+  }
+  EXPECT_EQ(plain.out.substr(0, plain.out.find('\t') + 1), answered[0]["choice"].get<std::string>() + "\t");
+  for (const char* normalize : {"tokens", "bytes"}) {
+    Arguments more = ask;
+    more.insert(more.end(), {"--choices-normalize", normalize});
+    EXPECT_NE(rows(more)[0]["probabilities"], answered[0]["probabilities"]);
+    EXPECT_EQ(rows(more)[0]["logprobs"], answered[0]["logprobs"]);
+  }
+  for (const Arguments& wrong : {Arguments{"--choices", "a"},
+                                 {"--choices", "a,a"},
+                                 {"--choices", "a,"},
+                                 {"--choices", "a,b", "--temperature", "1"},
+                                 {"--choices-normalize", "bytes"}}) {
+    Arguments all = wrong;
+    all.insert(all.begin(), "the cat");
+    EXPECT_EQ(generate(all).code, 2) << wrong[0];
+  }
+}
+
+TEST_F(Generate, WaysOfRunningGiveTheSameAnswers) {
+  const std::string input = "the cat sees fish.\nthe cat sees fish.\nthe cat sees corn.\n";
+  for (const char* temperature : {"0", "1.2"}) {
+    const Arguments base = {"-n", "20", "--ignore-eos", "--temperature", temperature, "--seed", "4"};
+    const auto expected = rows(base, input);
+    for (const Arguments& more : {Arguments{"--speculative", "lookup"},
+                                  {"--speculative", "lookup", "--draft-tokens", "3"},
+                                  {"--speculative", path("run")},
+                                  {"--prompt-cache", path("kv")},
+                                  {"--prompt-cache", path("kv")}}) {
+      Arguments arguments = base;
+      arguments.insert(arguments.end(), more.begin(), more.end());
+      EXPECT_EQ(rows(arguments, input), expected) << more[0] << more[1];
+    }
+  }
+  const RunResult r = generate({"the cat", "--json", "--speculative", "lookup", "-n", "30", "--ignore-eos",
+                                "--temperature", "0", "--kv-cache-type", "f16"});
+  const json timings = json_rows(r.out)[0]["timings"];
+  EXPECT_GE(timings["drafted"], timings["accepted"]);
+  EXPECT_GT(timings["kv_cache_bytes"], 0);
+  write_text(place / "kv", "something else");
+  EXPECT_EQ(generate({"the cat", "--prompt-cache", path("kv")}).code, 1);
+}
+
+TEST_F(Generate, BeamsAndTheBestOfSeveral) {
+  const auto beams = rows({"the cat", "--num-beams", "4", "--num-samples", "3", "-n", "8"});
+  ASSERT_EQ(beams.size(), 3u);
+  EXPECT_GE(beams[0]["score"], beams[1]["score"]);
+  EXPECT_GE(beams[1]["score"], beams[2]["score"]);
+  EXPECT_NE(beams[0]["ids"], beams[1]["ids"]);
+  const auto samples = rows({"the cat", "--num-samples", "5", "-n", "8", "--seed", "3"});
+  const auto best = rows({"the cat", "--best-of", "5", "-n", "8", "--seed", "3"});
+  ASSERT_EQ(best.size(), 1u);
+  double most = -1e9;
+  for (const json& row : samples) {
+    double sum = 0;
+    for (const json& logprob : row["logprobs"]) sum += logprob.get<double>();
+    most = std::max(most, sum / static_cast<double>(row["logprobs"].size()));
+  }
+  EXPECT_NEAR(best[0]["score"], most, 1e-12);
+  for (const Arguments& wrong : {Arguments{"--num-beams", "2", "--temperature", "1"},
+                                 {"--num-beams", "2", "--num-samples", "3"},
+                                 {"--length-penalty", "2"},
+                                 {"--best-of", "2", "--num-samples", "2"},
+                                 {"--num-beams", "2", "--speculative", "lookup"}}) {
+    Arguments all = wrong;
+    all.insert(all.begin(), "the cat");
+    EXPECT_EQ(generate(all).code, 2) << wrong[0] << wrong[2];
+  }
+}
+
+TEST_F(Generate, ALongerContextNeedsAScaling) {
+  std::string prompt = "the cat";
+  while (prompt.size() < 600) prompt += " sees fish. the cat";
+  EXPECT_EQ(generate({prompt, "-n", "2"}).code, 1);
+  const RunResult refused = generate({prompt, "-n", "2", "--context", "1000"});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.err.find("--rope-scaling"), std::string::npos) << refused.err;
+  for (const char* scaling : {"linear", "dynamic", "yarn"}) {
+    const RunResult r = generate({prompt, "-n", "2", "--context", "1000", "--rope-scaling", scaling});
+    EXPECT_EQ(r.code, 0) << r.err;
+  }
+  EXPECT_EQ(generate({prompt, "--context", "1000", "--rope-scaling", "yarn", "--rope-factor", "2"}).code, 2);
+  EXPECT_EQ(generate({"the cat", "--rope-factor", "2"}).code, 2);
+  const auto shorter = rows({"the cat sees", "--context", "16", "-n", "100", "--ignore-eos"});
+  EXPECT_EQ(shorter[0]["prompt_ids"].size() + shorter[0]["ids"].size(), 17u);  // the last needs no place
+}
+
 }  // namespace
 }  // namespace llmtool

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <utility>
 
+#include "llmtool/core/error.h"
 #include "llmtool/infer/generator.h"
 #include "llmtool/model/transformer.h"
 #include "llmtool/text/tokenizer.h"
@@ -165,6 +166,43 @@ TEST(Stories260K, AnAnswerGoesOnWhereThePromptEnded) {
         EXPECT_EQ(r.prompt + r.text, tokenizer->decode(all));
         EXPECT_TRUE(r.text.starts_with(" time")) << r.text;
       });
+}
+
+/// A hundred tokens each; heads of 8 elements are no blocks of q8_0.
+TEST(Stories260K, GreedyTextsSurviveAnF16CacheAndAnySpeculation) {
+  REQUIRE_REFERENCE(folder, "weights/stories260K");
+  const Transformer model = load_transformer(folder / "hf");
+  ThreadPool pool(2);
+  const auto answers = [&](const GenerationOptions& options) {
+    std::vector<std::vector<TokenId>> found;
+    Generator generator(model, nullptr, pool, options);
+    size_t next = 0;
+    generator.run(
+        [&](GenerationRequest& request) {
+          if (next == std::size(kTexts)) return false;
+          auto ids = numbers<int32_t>(folder / "expected" / (std::string(kTexts[next++]) + ".ids.txt"));
+          ids.resize(std::min<size_t>(ids.size(), 20));
+          request = {"", ids};
+          return true;
+        },
+        [&](const GenerationResult& r) { found.push_back(r.ids); });
+    return found;
+  };
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.max_new_tokens = 100;
+  const auto expected = answers(options);
+  ASSERT_EQ(expected.size(), std::size(kTexts));
+  options.look_up = true;
+  EXPECT_EQ(answers(options), expected);
+  options.look_up = false;
+  options.draft_model = &model;
+  EXPECT_EQ(answers(options), expected);
+  options.draft_model = nullptr;
+  options.kv_cache_type = DType::f16;
+  EXPECT_EQ(answers(options), expected);
+  options.kv_cache_type = DType::q8_0;
+  EXPECT_THROW(answers(options), UsageError);
 }
 
 }  // namespace

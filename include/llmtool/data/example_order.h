@@ -23,6 +23,8 @@ class ExampleOrder {
   ExampleOrder(const ExampleSet& set, const std::vector<DataSource>& sources, bool shuffle, uint64_t seed);
 
   int64_t size() const { return size_; }  // places of an epoch
+  /// How often each source's examples come in an epoch on the mean; empty without weights.
+  std::vector<double> repeats() const;
   /// The number of the example at a place of an epoch.
   int64_t at(int64_t epoch, int64_t place) const;
 

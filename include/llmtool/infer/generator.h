@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "llmtool/grammar/matcher.h"
 #include "llmtool/infer/sampler.h"
 #include "llmtool/model/transformer.h"
 #include "llmtool/text/tokenizer.h"
@@ -24,13 +25,36 @@ struct GenerationOptions {
   bool truncate_left = false;  // a prompt that is too long loses its beginning instead of being an error
   int64_t batch_size = 8;      // sequences decoded together
   uint64_t seed = 0;
+  /// What an answer's text is held to, from its first token on. Log-probabilities stay those of the model.
+  std::shared_ptr<const Grammar> grammar;
+  DType kv_cache_type = DType::f32;  // or f16 or q8_0
+  std::string prompt_cache;          // file for what is kept of the first prompt: see PromptCacheFile
+
+  int64_t context = 0;  // positions of prompt and answer, where less than the model has; 0: all
+  int64_t best_of = 1;  // answers of which the one of the greatest mean log-probability is given
+
+  /// Beam search, where num_beams > 1: of the model's own probabilities, without sampling; the num_samples
+  /// best are given. A score is the sum of log-probabilities over length^length_penalty.
+  enum class EarlyStopping { no, yes, never };
+  int64_t num_beams = 1;
+  double length_penalty = 1;
+  EarlyStopping early_stopping =
+      EarlyStopping::no;  // yes: at num_beams answers; never: while some may be better
+
+  /// Speculation: tokens are drafted and checked in one pass. A draft that is what would have been drawn
+  /// stays, so that the text is the same as without, whatever the temperature. Drafts come from the text
+  /// itself (what followed when it last had these tokens) or from a smaller model of the same vocabulary.
+  bool look_up = false;
+  const Transformer* draft_model = nullptr;
+  int64_t draft_tokens = 8;  // of one pass, at most
 };
 
 struct GenerationRequest {
   std::string prompt;
   std::vector<TokenId> ids;  // what the model sees
   std::vector<int32_t> token_types =
-      {};  // of each id, where a row says them: for models that read whole texts
+      {};              // of each id, where a row says them: for models that read whole texts
+  int64_t index = -1;  // its number, greater than the one before it; -1: the next one
 };
 
 using TokenLogprob = std::pair<TokenId, double>;
@@ -40,10 +64,15 @@ struct GenerationResult {
   std::string prompt, text;
   std::vector<TokenId> prompt_ids, ids;  // the stop id is not among ids
   std::string finish_reason;             // "stop" or "length"
+  bool complete = true;                  // the text is of the grammar's form; true where there is none
   std::vector<double> logprobs;          // of ids
+  std::optional<double> score;           // of beam search and of the best of several
   std::vector<std::optional<double>> prompt_logprobs;
   std::vector<std::vector<TokenLogprob>> top_logprobs;  // of ids
   double prompt_seconds = 0, seconds = 0;               // reading the prompt; writing the answer
+  int64_t prompt_copied = 0;                            // tokens that were known from another prompt
+  int64_t drafted = 0, accepted = 0;                    // tokens, of speculation
+  size_t kv_cache_bytes = 0;
 };
 
 /// A text as it grows: decodes ids, holds back half characters and what may be the start of a stop string.
@@ -75,13 +104,16 @@ class Generator {
   using Ready = std::function<bool()>;                               // whether the source can answer at once
   using Stream = std::function<void(const std::string& more_text)>;  // of the first unfinished answer
 
-  /// `tokenizer` may be nullptr: then there is no text.
+  /// `tokenizer` may be nullptr: then there is no text, and no grammar.
   Generator(const Transformer& model, const Tokenizer* tokenizer, ThreadPool& pool,
             GenerationOptions options);
   ~Generator();
 
+  /// May be called again: prompts are numbered on, and what the last one kept begins the next, as in a chat.
   /// Answers that are under way do not wait for prompts that are not `ready`. An exception of the source, or
-  /// of a prompt that cannot be, is thrown once the answers to those before it are delivered.
+  /// of a prompt that cannot be, is thrown once the answers to those before it are delivered. May be called
+  /// again: prompts are then numbered on. One of sink or stream leaves at once; what was under way is
+  /// dropped.
   void run(const Source& source, const Sink& sink, const Stream& stream = {}, const Ready& ready = {});
 
  private:

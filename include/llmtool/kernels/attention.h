@@ -22,6 +22,19 @@ struct AttentionRules {
 /// rounds the slope, the position and their product to bf16, as Falcon was trained.
 void alibi_table(Exec& exec, float scale, bool bf16, Tensor table);
 
+/// Keys and values of one sequence in a cache: rows (K, D) of any type that from_f32 writes, whole blocks to
+/// a head. Position p lies in row p % slots, so that of a sequence longer than that the last positions are
+/// left.
+struct KvRows {
+  std::byte *keys, *values;
+  DType type;
+  int64_t slots;  // a multiple of 128, or no position lies beyond them
+  int64_t past;   // positions before those that come
+};
+
+/// Writes a position's key and value (K * D each).
+void store_kv(const KvRows& cache, int64_t position, const float* key, const float* value, int64_t width);
+
 /// Queries (N, H, D), keys and values (N + past, K, D) of sequences that lie one behind the other and do not
 /// see each other. Heads lie side by side in a row; strides are floats from row to row.
 struct AttentionInput {
@@ -34,7 +47,8 @@ struct AttentionInput {
   const float* v;
   int64_t kv_stride;
   AttentionRules rules;
-  Dropout dropout;  // of the probabilities
+  Dropout dropout;                // of the probabilities
+  const KvRows* cache = nullptr;  // of one sequence, where keys and values lie there and not in k and v
 
   int64_t group() const { return H / K; }
   int64_t sequences() const { return static_cast<int64_t>(starts.size()) - 1; }
@@ -48,10 +62,9 @@ void attention(Exec& exec, const AttentionInput& in, float* out, float* lse);
 void attention_backward(Exec& exec, const AttentionInput& in, const float* out, const float* lse,
                         const float* dout, float* dq, float* dk, float* dv);
 
-/// One query per sequence against its own cache: q (B, H, D), rows q_stride apart; keys[b] and values[b]
-/// (lengths[b], K, D), lengths[b] >= 1; out (B, H, D).
-void attention_decode(Exec& exec, int64_t B, int64_t H, int64_t K, int64_t D, const float* q,
-                      int64_t q_stride, const float* const* keys, const float* const* values,
-                      const int64_t* lengths, const AttentionRules& rules, float* out);
+/// Single queries, each against its own cache: q (B, H, D), rows q_stride apart; query b stands at position
+/// caches[b].past, whose key is there already; out (B, H, D). The bits of a row do not depend on the others.
+void attention_decode(Exec& exec, int64_t H, int64_t K, int64_t D, const float* q, int64_t q_stride,
+                      std::span<const KvRows> caches, const AttentionRules& rules, float* out);
 
 }  // namespace llmtool

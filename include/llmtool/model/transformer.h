@@ -11,28 +11,13 @@
 #include "llmtool/core/exec.h"
 #include "llmtool/core/tensor.h"
 #include "llmtool/model/embedding.h"
+#include "llmtool/model/kv_cache.h"
 #include "llmtool/model/model_config.h"
 #include "llmtool/nn/param_store.h"
 
 namespace llmtool {
 
 class ModelSource;
-
-/// Keys and values of one sequence, every layer's, f32.
-class KvCache {
- public:
-  KvCache(const ModelConfig& config, int64_t capacity);  // room for `capacity` positions
-  int64_t length = 0;                                    // positions filled
-  std::vector<int32_t> ids;  // of these positions, where the family must read them again (longrope)
-  int64_t capacity() const { return capacity_; }
-  void copy_from(const KvCache& other);  // the first other.length positions
-  Tensor keys(int64_t layer) const;      // (capacity, K * D)
-  Tensor values(int64_t layer) const;    // (capacity, K * D)
-
- private:
-  int64_t capacity_, width_;
-  MemoryBlock block_;
-};
 
 /// Sequences that lie one behind the other.
 struct Batch {
@@ -123,11 +108,20 @@ class Transformer {
   /// Runs `ids` after what the cache holds and appends them to it. Writes the logits of the last
   /// `logits.rows()` positions (n, V); n may be 0 to fill the cache only. Throws Error when the cache is full
   /// or an id is out of range. In a dry run the cache stays as it is. With longrope, what the cache holds is
-  /// read again when the text grows beyond the trained context, as all of it is then rotated otherwise.
+  /// read again when the text grows beyond the trained context, as all of it is then rotated otherwise. A
+  /// text has the same bits in whatever pieces it is read, but where shares_prefixes() says otherwise.
   void forward(Exec& exec, std::span<const int32_t> ids, KvCache& cache, Tensor logits) const;
-  /// One new token for each of B sequences: ids (B), caches (B), logits (B, V).
+  /// New tokens of several sequences: ids (B), caches (B), logits (B, V). A cache that stands in several
+  /// rows, one behind the other, takes their tokens one after another, and each row has the bits that it
+  /// would have if they came one at a time; at most room() of them.
   void decode(Exec& exec, std::span<const int32_t> ids, std::span<KvCache* const> caches,
               Tensor logits) const;
+  /// How many tokens a decode may add to a sequence: what the cache and the context leave, and with longrope
+  /// none on the other side of the trained context.
+  int64_t room(const KvCache& cache) const;
+  /// Whether the first positions of a text of `length` have the same keys and values as those of any other
+  /// such text that begins so. Rotations that depend on the text's length make an end of that.
+  bool shares_prefixes(int64_t length) const;
 
   // Whole sequences, without a cache; dropout off.
 

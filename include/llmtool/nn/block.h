@@ -50,13 +50,6 @@ struct AdaptionPrompt {
   bool repeats_bias = false;  // the projection's bias is added once more, as PEFT does
 };
 
-/// The keys and values that one layer keeps of one sequence: (capacity, K * D) each, `past` rows filled.
-struct KvRows {
-  float* keys;
-  float* values;
-  int64_t past;
-};
-
 /// Called with the name of each intermediate result and its value.
 using Observer = std::function<void(const char* name, Tensor value)>;
 
@@ -67,10 +60,12 @@ struct Sequences {
   /// Tables (n, rotated dimensions) of rope_table, where the family rotates; row r % n for row r. The second
   /// is for layers with local_rope.
   std::array<Tensor, 2> rope = {};
-  Tensor alibi = {};                  // (H, n) of alibi_table, where the family has it
-  std::span<const KvRows> past = {};  // one per sequence when generating, else empty; one sequence, or of one
-                                      // position each, then
-  bool training = false;              // dropout is on
+  Tensor alibi = {};  // (H, n) of alibi_table, where the family has it
+  /// One layer's caches when generating, one per sequence: of one sequence, or, when decoding, of one
+  /// position each, several of which may belong to one cache.
+  std::span<const KvRows> past = {};
+  bool decoding = false;
+  bool training = false;  // dropout is on
   const Observer* observer = nullptr;
 
   int64_t rows() const { return starts.back(); }

@@ -20,7 +20,10 @@ struct FinetuneData {
 /// labels are those of the base's classification head, where it has one. Throws UsageError, Error.
 FinetuneData load_finetune_data(ThreadPool& pool, const FinetuneConfig& config, const ModelSource& base);
 
-/// The first examples as they will be trained, for a reader.
-std::string preview_finetune(ThreadPool& pool, const FinetuneConfig& config, int64_t count, bool colour);
+enum class PreviewStyle { plain, colour, json };
+/// The first examples as they will be trained, for a reader, or a row of JSON each: origin, text, ids,
+/// trained (whether each id is learnt), label. What the linter finds in all of them is said on stderr.
+std::string preview_finetune(ThreadPool& pool, const FinetuneConfig& config, int64_t count,
+                             PreviewStyle style);
 
 }  // namespace llmtool

@@ -7,6 +7,7 @@
 
 #include "llmtool/core/thread_pool.h"
 #include "llmtool/train/finetune_config.h"
+#include "llmtool/train/memory.h"
 #include "llmtool/train/pretrain_config.h"
 
 namespace llmtool {
@@ -22,6 +23,8 @@ struct RunOutcome {
   int64_t steps = 0;
   double loss = 0, val_loss = 0;  // the last ones; NaN where there is none
   int signal = 0;                 // that ended the run, 0: none
+  MemoryPlan memory;              // what was planned
+  double tokens_per_second = 0;   // of a dry run's steps
 };
 
 /// Runs to the end, to early stopping, or to a signal (the step is finished and saved). Writes what RunFolder

@@ -6,6 +6,7 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/rng.h"
+#include "llmtool/infer/draft.h"
 #include "llmtool/text/train_tokenizer.h"
 #include "support.h"
 
@@ -183,6 +184,144 @@ TEST_F(Answers, AFullContextEndsThem) {
   EXPECT_EQ(cut[0].prompt_ids.size(), 27u);
   EXPECT_EQ(cut[0].prompt_ids.back(), 38);
   EXPECT_EQ(cut[0].ids.size(), 5u);
+}
+
+/// Drafts of the text itself and of a model, good and bad ones, change the speed alone.
+TEST_F(Answers, SpeculationChangesNoToken) {
+  Transformer stranger(config());
+  stranger.initialize(2);
+  prompts.push_back({3, 4, 5, 3, 4, 5, 3, 4});
+  for (const double temperature : {0.0, 0.3, 1.0}) {
+    GenerationOptions options;
+    options.sampling.temperature = temperature;
+    options.sampling.repetition_penalty = 0.7;  // loops, which can be looked up
+    options.max_new_tokens = 24;
+    options.num_samples = 2;
+    options.stop_ids = {7};
+    options.logprobs = 2;
+    options.batch_size = 3;
+    const auto expected = run(options);
+    int64_t accepted = 0;
+    const auto check = [&](const char* what) {
+      const auto found = run(options);
+      ASSERT_EQ(found.size(), expected.size());
+      int64_t drafted = 0;
+      for (size_t i = 0; i < found.size(); ++i) {
+        EXPECT_EQ(found[i].ids, expected[i].ids) << what << i;
+        EXPECT_EQ(found[i].logprobs, expected[i].logprobs) << what << i;
+        EXPECT_EQ(found[i].finish_reason, expected[i].finish_reason);
+        drafted += found[i].drafted;
+        accepted += found[i].accepted;
+        EXPECT_LE(found[i].accepted, found[i].drafted);
+      }
+      EXPECT_GT(drafted, 0) << what;
+    };
+    for (const int64_t n : {1, 5}) {
+      options.draft_tokens = n;
+      options.look_up = true;
+      check("lookup");
+      options.look_up = false;
+      options.draft_model = &stranger;
+      check("stranger");
+      accepted = 0;
+      options.draft_model = &model;
+      check("itself");
+      EXPECT_GT(accepted, 0);
+      options.draft_model = nullptr;
+    }
+  }
+}
+
+TEST(LookUp, FollowsTheLongestEndThatStoodBefore) {
+  const auto found = [](std::vector<TokenId> text, int64_t most) { return look_up(text, most); };
+  using Ids = std::vector<TokenId>;
+  EXPECT_EQ(found({1, 2, 3, 4, 9, 1, 2}, 3), (Ids{3, 4, 9}));
+  EXPECT_EQ(found({1, 2, 3, 5, 2, 3, 7, 1, 2, 3}, 2), (Ids{5, 2}));  // three tokens before the later two
+  EXPECT_EQ(found({1, 2, 3, 1, 2, 4, 1, 2}, 1), (Ids{4}));           // the last of equals
+  EXPECT_EQ(found({8, 1, 2, 1, 2}, 5), (Ids{1, 2, 1, 2, 1}));        // round and round
+  EXPECT_EQ(found({1, 2, 3}, 4), Ids{});
+  EXPECT_EQ(found({1, 2, 3, 4, 4}, 4), Ids{});
+  EXPECT_EQ(found({}, 4), Ids{});
+  EXPECT_EQ(found({5, 5, 5}, 2), (Ids{5, 5}));
+  EXPECT_EQ(found({1, 2, 1, 2}, 0), Ids{});
+}
+
+TEST_F(Answers, ADraftModelOfAnotherVocabularyIsRefused) {
+  ModelConfig c = config();
+  c.vocab_size = 41;
+  const Transformer other(c);
+  GenerationOptions options;
+  options.draft_model = &other;
+  EXPECT_THROW(run(options), UsageError);
+}
+
+/// Prompts that begin alike are read once, with the bits that they have alone.
+TEST_F(Answers, ASharedBeginningIsReadOnce) {
+  prompts.clear();
+  std::vector<TokenId> header;
+  for (TokenId i = 0; i < 20; ++i) header.push_back(i * 7 % 40);
+  for (TokenId i = 0; i < 5; ++i) {
+    prompts.push_back(header);
+    for (TokenId j = 0; j <= i; ++j) prompts.back().push_back(30 + i);
+  }
+  prompts.push_back(prompts[2]);
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.max_new_tokens = 6;
+  options.logprobs = 1;
+  const auto all = prompts;
+  for (const DType type : {DType::f32, DType::f16}) {
+    options.kv_cache_type = type;
+    options.batch_size = 3;
+    prompts = all;
+    const auto together = run(options);
+    for (size_t i = 0; i < all.size(); ++i) {
+      prompts = {all[i]};
+      const auto alone = run(options)[0];
+      EXPECT_EQ(alone.prompt_copied, 0);
+      EXPECT_GE(together[i].prompt_copied, i > 0 ? 20 : 0) << i;
+      EXPECT_EQ(alone.ids, together[i].ids) << i;
+      EXPECT_EQ(alone.logprobs, together[i].logprobs) << i;
+    }
+  }
+}
+
+/// A conversation: every prompt is the one before with its answer and more behind it.
+TEST_F(Answers, TheNextRunBeginsWithWhatTheLastOneKept) {
+  ThreadPool pool(2);
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.max_new_tokens = 4;
+  options.logprobs = 0;
+  Generator chat(model, nullptr, pool, options);
+  std::vector<TokenId> text(17, 3);
+  for (int turn = 0; turn < 3; ++turn) {
+    const auto answer = [&](Generator& generator, bool stops) {
+      bool given = false;
+      GenerationResult result;
+      generator.run(
+          [&](GenerationRequest& request) {
+            request = {"", text};
+            return !std::exchange(given, true);
+          },
+          [&](const GenerationResult& r) {
+            result = r;
+            if (stops) throw Error("the listener has gone");
+          });
+      return result;
+    };
+    Generator fresh(model, nullptr, pool, options);
+    if (turn == 1) {
+      EXPECT_THROW(answer(chat, true), Error);
+    }
+    const GenerationResult expected = answer(fresh, false), found = answer(chat, false);
+    EXPECT_EQ(found.ids, expected.ids) << turn;
+    EXPECT_EQ(found.logprobs, expected.logprobs) << turn;
+    EXPECT_EQ(expected.prompt_copied, 0);
+    EXPECT_GE(found.prompt_copied, turn == 0 ? 0 : 16);
+    text.insert(text.end(), found.ids.begin(), found.ids.end());
+    text.push_back(turn);
+  }
 }
 
 TEST_F(Answers, AnEmptyPromptIsRefused) {

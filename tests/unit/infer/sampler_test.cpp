@@ -130,7 +130,56 @@ TEST(Candidates, ALogitThatIsNoNumberIsNamed) {
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find("token 1"), std::string::npos);
   }
-  expect_list(candidates(std::vector<float>{1, -INFINITY, 1}, plain(), {}), {{0, 0.5}, {2, 0.5}, {1, 0}});
+}
+
+TEST(Candidates, AMaskedTokenNeverComes) {
+  const std::vector<float> masked = {-INFINITY, 1, -INFINITY, 1, -INFINITY};
+  expect_list(candidates(masked, plain(), {}), {{1, 0.5}, {3, 0.5}});
+  const std::vector<SamplingOptions> kinds = [] {
+    std::vector<SamplingOptions> list(12, plain());
+    list[1].temperature = 0;
+    list[2].top_k = 4;
+    list[3].top_p = 0.99;
+    list[4].min_p = 0.01;
+    list[5].typical_p = 0.99;
+    list[6].top_n_sigma = 1;
+    list[7].xtc_probability = 1;
+    list[8].mirostat = 2;
+    list[9].dynatemp_range = 0.5;
+    list[10].logit_bias = {{0, 5}, {1, 0.5}};
+    list[11].repetition_penalty = 1.5;
+    return list;
+  }();
+  TokenHistory history;
+  history.read(std::vector<TokenId>{0, 1, 2});
+  for (size_t kind = 0; kind < kinds.size(); ++kind) {
+    for (const double uniform : {0.0, 0.3, 0.7, std::nextafter(1.0, 0.0)}) {
+      const TokenId id = sample(masked, kinds[kind], history, uniform);
+      EXPECT_TRUE(id == 1 || id == 3) << kind << " at " << uniform;
+    }
+    for (const auto& [id, p] : candidates(masked, kinds[kind], history)) {
+      EXPECT_TRUE(p > 0 && p <= 1) << kind;
+    }
+    const std::vector<float> none(3, -INFINITY);
+    EXPECT_THROW(sample(none, kinds[kind], history, 0.5), Error) << kind;
+    EXPECT_THROW(sample(std::vector<float>{1, NAN}, kinds[kind], history, 0.5), Error) << kind;
+  }
+}
+
+/// Of the list, each in the order of its ids.
+TEST(Sample, ADrawFromAllIsTheOneFromTheList) {
+  Rng rng(5);
+  std::vector<float> logits(5000);
+  for (float& x : logits) x = static_cast<float>(2 * rng.normal());
+  logits[17] = logits[1023] = logits[4999] = -INFINITY;
+  SamplingOptions listed = plain();
+  listed.temperature = 0.7;
+  SamplingOptions all = listed;
+  listed.logit_bias = {{3, 0.0}};  // changes nothing, but needs the list
+  for (int i = 0; i < 2000; ++i) {
+    const double uniform = rng.uniform();
+    EXPECT_EQ(sample(logits, all, {}, uniform), sample(logits, listed, {}, uniform)) << uniform;
+  }
 }
 
 TEST(Candidates, ALargeVocabularyLosesNothingToTheShortcut) {

@@ -342,20 +342,19 @@ TEST(AttentionDecode, EqualsTheLastRowOfTheReference) {
   Machine m;
   const int64_t lengths[] = {1, 9, 300};
   std::vector<std::vector<float>> ks, vs;
-  std::vector<const float*> keys, values;
+  std::vector<KvRows> caches;
   const auto q = normal(3 * H * D + 20, 1);
   for (const int64_t n : lengths) {
     ks.push_back(normal(static_cast<size_t>(n * K * D), 2 + static_cast<uint64_t>(n)));
     vs.push_back(normal(static_cast<size_t>(n * K * D), 3 + static_cast<uint64_t>(n)));
   }
   for (size_t b = 0; b < 3; ++b) {
-    keys.push_back(ks[b].data());
-    values.push_back(vs[b].data());
+    caches.push_back({reinterpret_cast<std::byte*>(ks[b].data()), reinterpret_cast<std::byte*>(vs[b].data()),
+                      DType::f32, lengths[b], lengths[b] - 1});
   }
   std::vector<float> out(3 * H * D);
   const int64_t stride = H * D + 7;
-  attention_decode(m.exec, 3, H, K, D, q.data(), stride, keys.data(), values.data(), lengths,
-                   {.scale = 1 / std::sqrt(5.0f)}, out.data());
+  attention_decode(m.exec, H, K, D, q.data(), stride, caches, {.scale = 1 / std::sqrt(5.0f)}, out.data());
   for (size_t b = 0; b < 3; ++b) {
     const auto first = q.begin() + static_cast<std::ptrdiff_t>(b) * stride;
     const Values<double> query(first, first + H * D);

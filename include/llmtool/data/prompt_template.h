@@ -10,8 +10,8 @@ namespace llmtool {
 class PromptTemplate {
  public:
   /// `source`: "{column}" is a slot, "{{" and "}}" are braces. Throws UsageError on a brace without its
-  /// other.
-  explicit PromptTemplate(const std::string& source);
+  /// other; `origin` opens the message.
+  explicit PromptTemplate(const std::string& source, const std::string& origin = "data.prompt_template");
 
   bool empty() const { return parts_.empty(); }
   /// Throws Error, opening with `origin`, on a column that the row does not have.

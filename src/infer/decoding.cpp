@@ -1,0 +1,118 @@
+// Generator: the steps that write answers.
+
+#include <algorithm>
+
+#include "infer/beam_search.h"
+#include "infer/generator_impl.h"
+
+namespace llmtool {
+
+/// Positions that prompt and answer take in the cache once all but the last token are read.
+int64_t Generator::Impl::positions_of(const Slot& slot) const {
+  return memory.virtual_count() + static_cast<int64_t>(slot.prompt.ids.size() + slot.result.ids.size()) - 1;
+}
+
+/// How many tokens may be drafted: the last one of an answer is not worth it.
+int64_t Generator::Impl::draft_room(const Slot& slot) const {
+  return std::min({slot.draft_limit, model.room(*slot.prompt.cache) - 1,
+                   options.max_new_tokens - static_cast<int64_t>(slot.result.ids.size()) - 1});
+}
+
+std::vector<std::vector<TokenId>> Generator::Impl::draft(const std::vector<Slot*>& active) {
+  std::vector<std::vector<TokenId>> drafts(active.size());
+  if (options.look_up) {
+    for (size_t b = 0; b < active.size(); ++b)
+      drafts[b] = llmtool::look_up(active[b]->so_far, draft_room(*active[b]));
+  } else if (drafter) {
+    std::vector<DraftModel::Request> requests;
+    for (Slot* const slot : active) {
+      requests.push_back({slot->draft_state, slot->so_far, draft_room(*slot),
+                          [this, slot](std::span<const float> logits, int64_t place) {
+                            const auto bound = slot->history.mirostat_bound;  // of the answer, not of drafts
+                            const auto at = slot->result.ids.size() + static_cast<size_t>(place);
+                            const TokenId id = draw(*slot, logits, at);
+                            slot->history.mirostat_bound = bound;
+                            return id;
+                          }});
+    }
+    drafter->propose(requests);
+    for (size_t b = 0; b < active.size(); ++b) drafts[b] = std::move(requests[b].drafts);
+  }
+  return drafts;
+}
+
+/// Takes the answer's tokens from the logits behind its last token and behind each draft (drafts + 1, V), up
+/// to the first that is not what was drafted; what was read beyond it leaves the cache.
+void Generator::Impl::check_drafts(Slot& slot, std::span<const TokenId> drafts,
+                                   std::span<const float> logits) {
+  const auto V = static_cast<size_t>(model.config().vocab_size);
+  size_t right = 0;
+  slot.result.drafted += static_cast<int64_t>(drafts.size());
+  while (true) {
+    take_token(slot, logits.subspan(right * V, V));
+    if (slot.done || right == drafts.size() || slot.last != drafts[right]) break;
+    ++right;
+  }
+  slot.result.accepted += static_cast<int64_t>(right);
+  if (slot.done || drafts.empty()) return;
+  slot.prompt.cache->cut(positions_of(slot));
+  const bool all = right == drafts.size();
+  slot.draft_limit = std::clamp<int64_t>(all ? 2 * slot.draft_limit : static_cast<int64_t>(right) + 1, 1,
+                                         options.draft_tokens);
+}
+
+void Generator::Impl::decode() {
+  std::vector<Slot*> active;
+  for (const auto& slot : slots) {
+    if (!slot->done) active.push_back(slot.get());
+  }
+  if (active.empty()) return;
+  const std::vector<std::vector<TokenId>> drafts = draft(active);
+  std::vector<KvCache*> caches;
+  std::vector<int32_t> ids;
+  for (size_t b = 0; b < active.size(); ++b) {
+    ids.push_back(active[b]->last);
+    ids.insert(ids.end(), drafts[b].begin(), drafts[b].end());
+    caches.insert(caches.end(), 1 + drafts[b].size(), active[b]->prompt.cache.get());
+  }
+  const int64_t V = model.config().vocab_size, rows = static_cast<int64_t>(ids.size());
+  std::vector<float> logits(static_cast<size_t>(rows * V));
+  model.decode(exec, ids, caches, Tensor(logits.data(), {rows, V}));
+  std::span<const float> rest = logits;
+  for (size_t b = 0; b < active.size(); ++b) {
+    const size_t own = (1 + drafts[b].size()) * static_cast<size_t>(V);
+    check_drafts(*active[b], drafts[b], rest.first(own));
+    rest = rest.subspan(own);
+  }
+}
+
+/// All of a prompt's answers at once.
+void Generator::Impl::search_beams(Prefix& p) {
+  const double began = now();
+  const int64_t room = context - static_cast<int64_t>(p.request.ids.size()) + 1;
+  std::vector<Hypothesis> found;
+  if (options.max_new_tokens > 0) found = beam_search(model, exec, options, *p.cache, p.logits, room);
+  for (int64_t i = 0; i < options.num_samples; ++i) {
+    auto slot = std::make_unique<Slot>(tokenizer, options.stop_strings, has_text(p.request.ids));
+    describe(slot->result, p);
+    GenerationResult& r = slot->result;
+    Hypothesis h = found.empty() ? Hypothesis{} : std::move(found[static_cast<size_t>(i)]);
+    const bool stopped = !h.ids.empty() && std::find(options.stop_ids.begin(), options.stop_ids.end(),
+                                                     h.ids.back()) != options.stop_ids.end();
+    if (stopped) h.ids.pop_back();
+    for (const TokenId id : h.ids) slot->text.push(id);
+    slot->text.finish();
+    r.text = slot->text.text();
+    h.logprobs.resize(h.ids.size());
+    if (options.logprobs >= 0) r.logprobs = std::move(h.logprobs);
+    r.ids = std::move(h.ids);
+    r.score = h.score;
+    r.finish_reason = stopped ? "stop" : "length";
+    r.seconds = now() - began;
+    slot->done = true;
+    slots.push_back(std::move(slot));
+  }
+  memory.keep({p.request.ids, p.cache});
+}
+
+}  // namespace llmtool

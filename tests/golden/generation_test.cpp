@@ -1,0 +1,119 @@
+// What is generated against the reference library (tests/reference/make_generation_goldens.py).
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "golden.h"
+#include "llmtool/infer/generator.h"
+
+namespace llmtool {
+namespace {
+
+using Ids = std::vector<TokenId>;
+
+class Generation : public ::testing::TestWithParam<std::string> {
+ protected:
+  Generation() : model(load_transformer(test::goldens() / GetParam())) {
+    std::ifstream in(test::source_file("tests/reference/goldens_generation.json"));
+    golden = nlohmann::json::parse(in).at(GetParam());
+    options.sampling.temperature = 0;
+    options.max_new_tokens = 12;
+    options.logprobs = 0;
+  }
+  std::vector<GenerationResult> run(const std::vector<Ids>& prompts) const {
+    Generator generator(model, nullptr, const_cast<ThreadPool&>(pool), options);
+    std::vector<GenerationResult> results;
+    size_t next = 0;
+    generator.run(
+        [&](GenerationRequest& request) {
+          if (next == prompts.size()) return false;
+          request = {"", prompts[next++]};
+          return true;
+        },
+        [&](const GenerationResult& r) { results.push_back(r); });
+    return results;
+  }
+  /// A new read of the whole text for every token.
+  Ids without_a_cache(Ids text) {
+    const int64_t V = model.config().vocab_size;
+    const auto prompt = static_cast<std::ptrdiff_t>(text.size());
+    test::Machine machine;
+    for (int i = 0; i < 12; ++i) {
+      KvCache cache(model.config(), 48);
+      std::vector<float> logits(static_cast<size_t>(V));
+      model.forward(machine.exec, text, cache, Tensor(logits.data(), {1, V}));
+      text.push_back(static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    }
+    return {text.begin() + prompt, text.end()};
+  }
+
+  Transformer model;
+  nlohmann::json golden;
+  GenerationOptions options;
+  ThreadPool pool{2};
+};
+
+TEST_P(Generation, GreedyIdsEqualTheReference) {
+  const auto prompts = golden["prompts"].get<std::vector<Ids>>();
+  const auto expected = golden["greedy"].get<std::vector<Ids>>();
+  for (const int64_t batch : {1, 3}) {
+    options.batch_size = batch;
+    const auto found = run(prompts);
+    ASSERT_EQ(found.size(), prompts.size());
+    for (size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(found[i].ids, expected[i]) << batch << " " << i;
+  }
+  for (size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(without_a_cache(prompts[i]), expected[i]) << i;
+}
+
+/// Speculation, smaller caches (which a tiny model's ids survive) and prompts that lost their beginning.
+TEST_P(Generation, NoWayOfRunningChangesTheIds) {
+  const auto prompts = golden["prompts"].get<std::vector<Ids>>();
+  const auto expected = golden["greedy"].get<std::vector<Ids>>();
+  options.look_up = true;
+  for (const auto& r : run(prompts)) EXPECT_EQ(r.ids, expected[static_cast<size_t>(r.index)]);
+  options.look_up = false;
+  options.draft_model = &model;
+  for (const auto& r : run(prompts)) EXPECT_EQ(r.ids, expected[static_cast<size_t>(r.index)]);
+  options.draft_model = nullptr;
+  options.truncate_left = true;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    options.context = static_cast<int64_t>(prompts[i].size()) + 12;
+    Ids longer(static_cast<size_t>(options.context), 1);
+    longer.insert(longer.end(), prompts[i].begin(), prompts[i].end());
+    const auto r = run({longer})[0];
+    if (r.prompt_ids.size() == prompts[i].size()) {
+      EXPECT_EQ(r.ids, expected[i]) << i;
+    } else {  // short ones keep half of the context
+      EXPECT_EQ(r.prompt_ids.size(), static_cast<size_t>(options.context + 1) / 2);
+    }
+  }
+}
+
+TEST_P(Generation, BeamsEqualTheReference) {
+  const auto prompts = golden["prompts"].get<std::vector<Ids>>();
+  for (const nlohmann::json& search : golden["beams"]) {
+    const nlohmann::json& early = search["early_stopping"];
+    using Early = GenerationOptions::EarlyStopping;
+    options.early_stopping = early.is_string() ? Early::never : early.get<bool>() ? Early::yes : Early::no;
+    options.num_beams = options.num_samples = search["num_beams"].get<int64_t>();
+    options.length_penalty = search["length_penalty"].get<double>();
+    options.stop_ids = search["stop_ids"].get<Ids>();
+    const auto found = run({prompts[search["prompt"].get<size_t>()]});
+    ASSERT_EQ(found.size(), search["answers"].size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      const nlohmann::json& answer = search["answers"][i];
+      EXPECT_EQ(found[i].ids, answer["ids"].get<Ids>()) << search["num_beams"] << " beams, answer " << i;
+      EXPECT_EQ(found[i].finish_reason, answer["stopped"].get<bool>() ? "stop" : "length");
+      // Sums of a dozen f32 numbers there, rounded to 1e-6.
+      const double score = answer["score"].get<double>();
+      EXPECT_NEAR(*found[i].score, score, 1e-5 * std::max(1.0, std::abs(score)));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, Generation, ::testing::ValuesIn(test::golden_names(true)),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace llmtool

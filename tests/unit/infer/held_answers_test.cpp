@@ -1,0 +1,110 @@
+// Answers held to a form, of a model that knows nothing of it.
+
+#include <gtest/gtest.h>
+
+#include <regex>
+
+#include "llmtool/core/error.h"
+#include "llmtool/grammar/regex_grammar.h"
+#include "llmtool/infer/generator.h"
+#include "llmtool/text/train_tokenizer.h"
+#include "support.h"
+
+namespace llmtool {
+namespace {
+
+class HeldAnswers : public ::testing::Test {
+ protected:
+  HeldAnswers() : model(config()) {
+    TokenizerTraining s;
+    s.model_type = "char";
+    s.vocab_size = 0;
+    bool given = false;
+    const auto result = train_tokenizer(s, [&](std::string_view& text) {
+      text = "abcdef é";
+      return !std::exchange(given, true);
+    });
+    test::write_text(place / "tokenizer.model", result.model);
+    tokenizer = load_tokenizer(place / "tokenizer.model");
+    model.initialize(1);
+    options.sampling.temperature = 2;
+    options.max_new_tokens = 20;
+    options.num_samples = 40;
+    options.stop_ids = {tokenizer->eos_id()};
+  }
+  static ModelConfig config() {
+    ModelConfig c;
+    c.vocab_size = 40;  // more than the tokenizer has
+    c.hidden_size = 16;
+    c.num_hidden_layers = 2;
+    c.num_attention_heads = 2;
+    c.max_position_embeddings = 64;
+    c.initializer_range = 0.5;
+    return c;
+  }
+  std::vector<GenerationResult> run(const std::string& regex) {
+    options.grammar = parse_regex_grammar(regex, "regex");
+    ThreadPool pool(2);
+    Generator generator(model, tokenizer.get(), pool, options);
+    std::vector<GenerationResult> results;
+    bool given = false;
+    generator.run(
+        [&](GenerationRequest& request) {
+          request = {"ab", tokenizer->encode("ab")};
+          return !std::exchange(given, true);
+        },
+        [&](const GenerationResult& r) { results.push_back(r); });
+    return results;
+  }
+
+  test::TempFolder place;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  Transformer model;
+  GenerationOptions options;
+};
+
+TEST_F(HeldAnswers, AreOfTheFormOrSaidNotToBe) {
+  int whole = 0, cut = 0, ended = 0;
+  for (const GenerationResult& r : run("(abc|dé){1,8}( f+)?")) {
+    const bool matches = std::regex_match(r.text, std::regex("(abc|dé){1,8}( f+)?"));
+    EXPECT_EQ(r.complete, matches) << r.text;
+    EXPECT_TRUE(matches || r.finish_reason == "length") << r.text;
+    ++(matches ? whole : cut);
+    ended += r.finish_reason == "stop";
+  }
+  EXPECT_GT(whole, 5);
+  EXPECT_GT(ended, 0);
+  EXPECT_EQ(whole + cut, 40);
+}
+
+TEST_F(HeldAnswers, AStopStringMayCutThem) {
+  options.stop_strings = {"c"};
+  for (const GenerationResult& r : run("abc|d")) {
+    EXPECT_EQ(r.finish_reason, "stop");
+    EXPECT_EQ(r.complete, r.text == "d") << r.text;
+  }
+}
+
+TEST_F(HeldAnswers, NoTokensAreAskedForWhereTheFormIsEmpty) {
+  for (const GenerationResult& r : run("")) {
+    EXPECT_TRUE(r.ids.empty());
+    EXPECT_TRUE(r.complete);
+    EXPECT_EQ(r.finish_reason, "stop");
+  }
+  options.max_new_tokens = 0;
+  EXPECT_FALSE(run("a+").at(0).complete);
+  EXPECT_EQ(run("a+").at(0).finish_reason, "length");
+}
+
+TEST_F(HeldAnswers, AFormThatTheVocabularyCannotSpellIsAnError) {
+  try {
+    run("(ab|ba)z");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("no token that goes on with the form behind \""), std::string::npos)
+        << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace llmtool

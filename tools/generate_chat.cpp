@@ -1,0 +1,200 @@
+#include "generate_chat.h"
+
+#include <unistd.h>
+// After unistd.h: it wants size_t.
+#include <editline/readline.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+
+#include "generate_io.h"
+#include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
+#include "llmtool/io/files.h"
+
+namespace llmtool {
+
+namespace {
+constexpr const char* kHelp =
+    "/reset      forget the conversation\n"
+    "/save FILE  write it as a row {\"messages\": [...]}\n"
+    "/exit       leave (so does ctrl-D)\n"
+    "ctrl-C stops an answer.";
+
+volatile std::sig_atomic_t stop_wanted = 0;
+void on_interrupt(int) { stop_wanted = 1; }
+
+/// While it lives, SIGINT only takes note.
+class InterruptWatch {
+ public:
+  InterruptWatch() {
+    stop_wanted = 0;
+    struct sigaction action {};
+    action.sa_handler = on_interrupt;
+    ::sigaction(SIGINT, &action, &before_);
+  }
+  ~InterruptWatch() { ::sigaction(SIGINT, &before_, nullptr); }
+  InterruptWatch(const InterruptWatch&) = delete;
+  InterruptWatch& operator=(const InterruptWatch&) = delete;
+
+ private:
+  struct sigaction before_ {};
+};
+
+struct Stopped {};
+struct ReaderGone {};
+
+class Chat {
+ public:
+  Chat(Generator& generator, const ChatWriter& writer, const GenerationOptions& options, std::string system,
+       int64_t room, bool json, Recorder* recorder)
+      : generator_(generator),
+        options_(options),
+        conversation_(writer, std::move(system)),
+        room_(room),
+        json_(json),
+        recorder_(recorder),
+        terminal_(::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO)) {}
+
+  void run() {
+    if (terminal_) info("/help lists the commands.");
+    while (const std::optional<std::string> line = read_line()) {
+      if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
+      if (line->front() == '/') {
+        if (!command(*line)) return;
+      } else {
+        turn(*line);
+      }
+    }
+  }
+
+ private:
+  std::optional<std::string> read_line() const {
+    std::string line;
+    if (!terminal_) {
+      if (!std::getline(std::cin, line)) return std::nullopt;
+      if (line.ends_with('\r')) line.pop_back();
+      return line;
+    }
+    rl_catch_signals = 1;  // puts the terminal in order before a signal ends the program
+    char* const typed = ::readline("> ");
+    if (!typed) {
+      write_out("\n");
+      return std::nullopt;
+    }
+    line = typed;
+    std::free(typed);
+    if (!line.empty()) ::add_history(line.c_str());
+    return line;
+  }
+
+  /// False where it ends the conversation.
+  bool command(const std::string& line) {
+    const size_t end = line.find(' ');
+    const std::string name = line.substr(0, end);
+    const std::string rest = end == std::string::npos ? "" : line.substr(line.find_first_not_of(' ', end));
+    if (name == "/exit" || name == "/quit") return false;
+    if (name == "/reset") {
+      conversation_.reset();
+      info("The conversation begins anew.");
+    } else if (name == "/save" && !rest.empty()) {
+      save(rest);
+    } else {
+      if (name != "/help") warn(cat(line, ": no command"));
+      info(kHelp);
+    }
+    return true;
+  }
+
+  void save(const std::string& file) const {
+    try {
+      nlohmann::ordered_json row = nlohmann::ordered_json::object();
+      row["messages"] = conversation_.messages();
+      write_file(file, row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+      info(cat("Saved to ", file, "."));
+    } catch (const Error& e) {
+      warn(e.what());  // the conversation matters more
+    }
+  }
+
+  void turn(const std::string& text) {
+    conversation_.say(text);
+    std::string answer;
+    try {
+      int64_t dropped = 0;
+      Prompt prompt = conversation_.prompt(room_, dropped);
+      if (dropped > 0)
+        info(cat("The oldest ", dropped, " turns are left out: they no longer fit the context."));
+      answer = answer_to(std::move(prompt));
+    } catch (const Error& e) {
+      if (!terminal_) throw;
+      warn(e.what());
+      conversation_.unsay();
+      return;
+    }
+    conversation_.answer(answer);
+  }
+
+  std::string answer_to(Prompt prompt) {
+    bool given = false;
+    std::string written;
+    const auto out = [](const std::string& more) {
+      if (!write_out(more)) throw ReaderGone();
+    };
+    std::optional<InterruptWatch> watch;
+    if (terminal_) watch.emplace();
+    const auto source = [&](GenerationRequest& request) {
+      if (given) return false;
+      request = request_of(std::move(prompt));
+      given = true;
+      return true;
+    };
+    const Generator::Stream stream = [&](const std::string& more) {
+      if (stop_wanted) throw Stopped();
+      out(more);
+      written += more;
+    };
+    try {
+      generator_.run(
+          source,
+          [&](const GenerationResult& r) {
+            if (json_) {
+              const auto row = result_row(r, options_, nullptr);
+              out(row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+            } else {
+              out(r.text.substr(written.size()) + "\n");
+            }
+            written = r.text;
+            if (recorder_) recorder_->add(r, conversation_.messages().back()["content"]);
+          },
+          json_ ? Generator::Stream{} : stream);
+    } catch (const Stopped&) {
+      out("\n");
+    }
+    return written;
+  }
+
+  Generator& generator_;
+  const GenerationOptions& options_;
+  Conversation conversation_;
+  int64_t room_;
+  bool json_;
+  Recorder* recorder_;
+  bool terminal_;
+};
+}  // namespace
+
+int run_chat(Generator& generator, const Tokenizer& tokenizer, const GenerationOptions& options,
+             const std::string& system, int64_t room, bool json, Recorder* recorder) {
+  const ChatWriter writer(tokenizer);
+  Chat chat(generator, writer, options, system, room, json, recorder);
+  try {
+    chat.run();
+  } catch (const ReaderGone&) {
+  }
+  return 0;
+}
+
+}  // namespace llmtool

@@ -1,0 +1,60 @@
+// `generate --choices`: which of some texts continues a prompt best.
+
+#include "generate_config.h"
+#include "llmtool/core/error.h"
+
+namespace llmtool {
+
+std::vector<std::string> split_choices(const std::string& list) {
+  std::vector<std::string> choices(1);
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i] == '\\' && i + 1 < list.size() && list[i + 1] == ',') {
+      choices.back() += list[++i];
+    } else if (list[i] == ',') {
+      choices.emplace_back();
+    } else {
+      choices.back() += list[i];
+    }
+  }
+  return choices;
+}
+
+namespace {
+nlohmann::ordered_json choice_row(const ChoiceResult& r, const ChoiceOptions& options) {
+  nlohmann::ordered_json row = {
+      {"index", r.index}, {"prompt", r.prompt}, {"choice", options.choices[r.best]}};
+  for (size_t i = 0; i < options.choices.size(); ++i) {
+    row["probabilities"][options.choices[i]] = r.probabilities[i];
+    row["logprobs"][options.choices[i]] = r.logprobs[i];
+    row["tokens"][options.choices[i]] = r.tokens[i];
+  }
+  row["timings"] = {{"seconds", r.seconds}};
+  return row;
+}
+}  // namespace
+
+GenerationResult as_answer(const ChoiceResult& choice, const ChoiceOptions& options) {
+  GenerationResult r;
+  r.index = choice.index;
+  r.prompt = choice.prompt;
+  r.text = options.choices[choice.best];
+  r.finish_reason = "stop";
+  r.seconds = choice.seconds;
+  return r;
+}
+
+int run_choices(ChoiceScorer& scorer, const Prompts& prompts, const ChoiceOptions& options, bool json,
+                Recorder* recorder) {
+  GenerationRequest request;
+  for (int64_t index = 0; prompts.source(request); ++index) {
+    const ChoiceResult r = scorer.score(request, index);
+    if (recorder) recorder->add(as_answer(r, options), prompts.input(index));
+    const std::string line =
+        json ? choice_row(r, options).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
+             : cat(options.choices[r.best], "\t", r.probabilities[r.best]);
+    if (!write_out(line + "\n")) return 0;  // the reader has gone
+  }
+  return 0;
+}
+
+}  // namespace llmtool
