@@ -64,8 +64,7 @@ void add_origin_flags(CLI::App& app, OriginFlags& flags) {
 void add_origin(const OriginFlags& flags, Record& record) {
   if (!flags.template_file.empty() && record.template_id == Variant()) {
     record.template_text = read_file(flags.template_file);
-    record.template_id = {std::filesystem::path(flags.template_file).filename().string(),
-                          flags.template_version};
+    record.template_id = {flags.template_file, flags.template_version};
   }
   if (record.model == Variant()) record.model.name = flags.model;
 }
@@ -96,7 +95,8 @@ std::string grouped(int64_t count) {
 }
 
 std::string short_text(const Variant& variant) {
-  return Variant{variant.name, variant.version.substr(0, 6)}.text();
+  const std::string last = std::filesystem::path(variant.name).filename().string();
+  return Variant{last.empty() ? variant.name : last, variant.version.substr(0, 6)}.text();
 }
 
 std::function<int()> records_command(CLI::App& app) {

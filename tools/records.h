@@ -39,7 +39,7 @@ std::string share_text(int64_t hits, int64_t total);
 /// {"right", "wrong", "accuracy", "interval"}; accuracy and interval are null where nothing is judged.
 nlohmann::ordered_json accuracy_json(int64_t right, int64_t wrong);
 std::string grouped(int64_t count);  // "1,000"
-/// Version cut to what tells it apart: "sentiment.txt@3f2a9c".
+/// The last part of the name and the first of the version: "sentiment.txt@3f2a9c".
 std::string short_text(const Variant& variant);
 
 struct JudgedCounts {

@@ -9,7 +9,7 @@
 #include "command.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
-#include "llmtool/data/rows.h"
+#include "llmtool/data/row_table.h"
 #include "llmtool/io/files.h"
 #include "llmtool/records/record_rows.h"
 #include "records.h"
@@ -25,10 +25,10 @@ struct ImportFlags {
 };
 
 int run_import(const ImportFlags& flags) {
-  if (flags.file != "-" && !std::filesystem::exists(flags.file))
-    throw UsageError(flags.file + ": cannot be opened");
+  const RowTable rows = RowTable::open(flags.file, flags.format);
   RecordStore store(flags.store.path, RecordStore::Mode::create);
   ImportCounts total;
+  int64_t failed = 0;
   std::vector<Record> batch;
   const auto write = [&] {
     const ImportCounts counts = store.import(batch);
@@ -37,17 +37,25 @@ int run_import(const ImportFlags& flags) {
     total.completed += counts.completed;
     batch.clear();
   };
-  for_each_row(flags.file, flags.format, [&](nlohmann::ordered_json&& row, const std::string& origin) {
-    batch.push_back(record_of_row(row, flags.columns, origin));
+  for (int64_t i = 0; i < rows.size(); ++i) {
+    const nlohmann::ordered_json row = rows[i];
+    if (!has_answer(row)) {
+      ++failed;
+      continue;
+    }
+    batch.push_back(record_of_row(row, flags.columns, rows.origin(i)));
     add_origin(flags.origin, batch.back());
     if (batch.size() == 500) write();
-  });
+  }
   write();
-  if (flags.store.json)
-    print_json({{"added", total.added}, {"known", total.known}, {"completed", total.completed}});
-  else
-    std::cout << "added " << total.added << "; left out " << total.known << " that are on record; completed "
-              << total.completed << " by a verdict or an expected answer\n";
+  if (flags.store.json) {
+    print_json(
+        {{"added", total.added}, {"known", total.known}, {"completed", total.completed}, {"failed", failed}});
+    return 0;
+  }
+  std::cout << "added " << total.added << "; left out " << total.known << " that are on record; completed "
+            << total.completed << " by a verdict or an expected answer\n";
+  if (failed > 0) std::cout << "left out " << failed << " with an error instead of an answer\n";
   return 0;
 }
 
@@ -133,7 +141,7 @@ int run_export(const ExportFlags& flags) {
 
 std::function<int()> records_import(CLI::App& app) {
   auto f = std::make_shared<ImportFlags>();
-  add_store_flags(app, f->store, "Print {\"added\", \"known\", \"completed\"}");
+  add_store_flags(app, f->store, "Print {\"added\", \"known\", \"completed\", \"failed\"}");
   app.add_option(
          "FILE", f->file,
          "JSONL, JSON, CSV or TSV: of `records export --to jsonl`, or a row per answer, as `generate` "
@@ -143,7 +151,7 @@ std::function<int()> records_import(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "jsonl", "json", "csv", "tsv"}));
   app.add_option("--prompt-column", f->columns.prompt, "Column of the prompts (default: prompt)");
   app.add_option("--response-column", f->columns.response,
-                 "Column of the answers (default: response, text or choice)");
+                 "Column of the answers (default: response, choice or text)");
   app.add_option("--expected-column", f->columns.expected, "Column of expected answers (default: expected)");
   add_origin_flags(app, f->origin);
   app.footer(

@@ -1,7 +1,6 @@
 // records judge: by a rule, by a column of truth, or by hand.
 
 #include <CLI/CLI.hpp>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -9,7 +8,7 @@
 
 #include "command.h"
 #include "llmtool/core/error.h"
-#include "llmtool/data/rows.h"
+#include "llmtool/data/row_table.h"
 #include "llmtool/io/json.h"
 #include "llmtool/records/judge.h"
 #include "llmtool/records/record_rows.h"
@@ -33,35 +32,38 @@ class Truth {
  public:
   /// `ids`: of the records that rows in order stand for.
   Truth(const JudgeFlags& flags, const std::vector<int64_t>& ids) : key_(flags.key) {
-    size_t rows = 0;
-    for_each_row(flags.truth, flags.format, [&](nlohmann::ordered_json&& row, const std::string& origin) {
-      const auto cell = [&](const std::string& name) {
-        if (!row.contains(name))
-          throw UsageError(cat(origin, ": ", name, ": expected a column of this name"));
-        return plain_text(row[name]);
-      };
-      const std::string truth = cell(flags.column);
-      if (key_.empty()) {
-        if (rows < ids.size()) by_id_[ids[rows]] = truth;
-      } else if (const auto [at, is_new] = by_key_.emplace(cell(key_), truth);
-                 !is_new && at->second != truth) {
-        throw UsageError(cat(origin, ": ", key_, " ", shown(at->first), ": expected one ", flags.column,
-                             " for it, found another in an earlier row"));
-      }
-      ++rows;
-    });
-    if (key_.empty() && rows != ids.size())
+    const RowTable rows = RowTable::open(flags.truth, flags.format);
+    if (key_.empty() && rows.size() != static_cast<int64_t>(ids.size()))
       throw UsageError(cat(flags.truth, ": expected a row for each of the ", ids.size(), " records, found ",
-                           rows, "; --key joins them by a column of the input"));
+                           rows.size(), "; --key joins them by a column of the input"));
+    for (int64_t i = 0; i < rows.size(); ++i) {
+      const nlohmann::ordered_json row = rows[i];
+      const std::string truth = cell(row, flags.column, rows.origin(i));
+      if (key_.empty()) {
+        by_id_[ids[static_cast<size_t>(i)]] = truth;
+        continue;
+      }
+      const auto [at, is_new] = by_key_.emplace(cell(row, key_, rows.origin(i)), truth);
+      if (!is_new && at->second != truth)
+        throw UsageError(cat(rows.origin(i), ": ", key_, " ", shown(at->first), ": expected one ",
+                             flags.column, " for it, found another in an earlier row"));
+    }
   }
 
   std::optional<std::string> of(const Record& r) const {
     if (key_.empty()) return found(by_id_, r.id);
-    const bool has_key = r.input.is_object() && r.input.contains(key_);
-    return has_key ? found(by_key_, plain_text(r.input[key_])) : std::nullopt;
+    if (r.input.is_object() && !r.input.contains(key_)) return {};
+    return found(by_key_, r.input.is_object() ? plain_text(r.input[key_])
+                          : r.input.is_null() ? r.prompt
+                                              : plain_text(r.input));
   }
 
  private:
+  static std::string cell(const nlohmann::ordered_json& row, const std::string& name,
+                          const std::string& origin) {
+    if (!row.contains(name)) throw UsageError(cat(origin, ": ", name, ": expected a column of this name"));
+    return plain_text(row[name]);
+  }
   static std::optional<std::string> found(const auto& map, const auto& key) {
     const auto at = map.find(key);
     return at == map.end() ? std::nullopt : std::optional(at->second);
@@ -123,8 +125,6 @@ void check_flags(const JudgeFlags& flags) {
     throw UsageError("--key and --input-format: expected a --truth that they are about");
   if (flags.keep_space && (flags.json_equal || !flags.by_rule()))
     throw UsageError("--keep-space: expected --exact or --regex beside it");
-  if (!flags.truth.empty() && flags.truth != "-" && !std::filesystem::exists(flags.truth))
-    throw UsageError(flags.truth + ": cannot be opened");
 }
 
 int run_judge(const JudgeFlags& flags) {
@@ -170,9 +170,10 @@ std::function<int()> records_judge(CLI::App& app) {
   app.add_option("--truth", f->truth, "Table of expected answers, which are recorded: JSONL, JSON, CSV, TSV")
       ->type_name("FILE");
   app.add_option("--column", f->column, "Its column of expected answers");
-  app.add_option(
-         "--key", f->key,
-         "Column of the table and of the inputs that joins them (default: a row per record, in order)")
+  app.add_option("--key", f->key,
+                 "Column of the table and of the inputs that joins them; of records without columns it is "
+                 "the text that "
+                 "was asked (default: a row per record, in order)")
       ->type_name("COLUMN");
   app.add_option("--input-format", f->format, "Of --truth: auto (by name), jsonl, json, csv or tsv")
       ->check(CLI::IsMember({"auto", "jsonl", "json", "csv", "tsv"}));

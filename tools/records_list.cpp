@@ -115,8 +115,7 @@ int run_list(const ListFlags& flags) {
     std::string time = r.time.substr(0, 16);
     std::replace(time.begin(), time.end(), 'T', ' ');
     table.add({std::to_string(r.id), verdict_text(r), time, short_text(r.template_id),
-               std::filesystem::path(r.model.name).filename().string(), input_text(r), r.response,
-               r.expected.value_or("")});
+               short_text({r.model.name, ""}), input_text(r), r.response, r.expected.value_or("")});
   });
   table.print();
   return 0;

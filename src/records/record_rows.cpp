@@ -12,12 +12,14 @@ namespace llmtool {
 namespace {
 using Json = nlohmann::ordered_json;
 
-/// What `generate` says beside the answer, which is no part of the question.
-constexpr std::string_view kAboutAnswers[] = {
-    "index",           "row",           "sample",     "prompt_ids",   "ids",       "finish_reason",
-    "complete",        "logprobs",      "logprob",    "top_logprobs", "timings",   "tokens",
-    "prompt_logprobs", "probabilities", "time",       "verdict",      "template",  "template_version",
-    "template_text",   "model",         "model_hash", "settings",     "input_row", "settings_hash"};
+/// Columns that `generate` writes. A table's own column of such a name has "input_" in front of it there.
+constexpr std::string_view kOfAnswers[] = {"index",   "sample",        "prompt",         "response",
+                                           "choice",  "finish_reason", "complete",       "error",
+                                           "ids",     "logprobs",      "probabilities",  "top_logprobs",
+                                           "timings", "prompt_ids",    "prompt_logprobs"};
+bool is_of_answers(std::string_view name) {
+  return std::find(std::begin(kOfAnswers), std::end(kOfAnswers), name) != std::end(kOfAnswers);
+}
 
 Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
@@ -58,20 +60,28 @@ std::string time_at(const Json& row, const char* key, const std::string& origin)
   throw Error(cat(origin, ": ", key, ": expected a time like 2026-05-01T12:00:00Z, found ", shown(time)));
 }
 
-/// A column that must be there.
-const Json& needed(const Json& row, const std::string& key, const std::string& origin) {
+/// A column that must be there; `flag` can name another, where there is one.
+const Json& needed(const Json& row, const std::string& key, const std::string& origin, const char* flag) {
   const Json* value = find(row, key);
   if (value) return *value;
-  throw Error(cat(origin, ": ", key, ": expected a column of this name, found none"));
+  throw Error(cat(origin, ": ", key, ": expected a column of this name, found none",
+                  *flag ? cat("; ", flag, " names another") : ""));
 }
 
 Record whole_record(const Json& row, const std::string& origin) {
   Record r;
+  r.time = time_at(row, "time", origin);
+  r.template_id = {text_at(row, "template"), text_at(row, "template_version")};
   r.template_text = text_at(row, "template_text");
-  r.prompt = plain_text(needed(row, "prompt", origin));
-  r.response = plain_text(needed(row, "response", origin));
+  r.prompt = plain_text(needed(row, "prompt", origin, ""));
+  r.response = plain_text(needed(row, "response", origin, ""));
   if (const Json* input = find(row, "input")) r.input = *input;
+  r.model = {text_at(row, "model"), text_at(row, "model_hash")};
+  r.tokens = count_at(row, "tokens", origin);
+  if (const Json* settings = find(row, "settings"); settings && settings->is_object()) r.settings = *settings;
   if (const Json* expected = find(row, "expected")) r.expected = plain_text(*expected);
+  if (const std::string verdict = text_at(row, "verdict"); !verdict.empty())
+    r.verdict = verdict_named(verdict, origin);
   r.judged_by = text_at(row, "judged_by");
   r.judged_at = time_at(row, "judged_at", origin);
   return r;
@@ -80,19 +90,25 @@ Record whole_record(const Json& row, const std::string& origin) {
 Record table_record(const Json& row, const AnswerColumns& columns, const std::string& origin) {
   const std::string prompt = columns.prompt.empty() ? "prompt" : columns.prompt;
   std::string response = columns.response;
-  for (const char* usual : {"response", "text", "choice"}) {
+  for (const char* usual : {"response", "choice", "text"}) {
     if (response.empty() && find(row, usual)) response = usual;
   }
   if (response.empty()) response = "response";
   const std::string expected = columns.expected.empty() ? "expected" : columns.expected;
   Record r;
-  r.prompt = plain_text(needed(row, prompt, origin));
-  r.response = plain_text(needed(row, response, origin));
-  if (const Json* value = columns.expected.empty() ? find(row, expected) : &needed(row, expected, origin))
+  r.prompt = plain_text(needed(row, prompt, origin, "--prompt-column"));
+  r.response = plain_text(needed(row, response, origin, "--response-column"));
+  if (const Json* value = columns.expected.empty() ? find(row, expected)
+                                                   : &needed(row, expected, origin, "--expected-column"))
     r.expected = plain_text(*value);
   for (const auto& [key, value] : row.items()) {
     if (key == prompt || key == response || key == expected) continue;
-    if (std::find(std::begin(kAboutAnswers), std::end(kAboutAnswers), key) == std::end(kAboutAnswers))
+    constexpr std::string_view kRenamed = "input_";
+    const bool renamed =
+        key.starts_with(kRenamed) && is_of_answers(std::string_view(key).substr(kRenamed.size()));
+    if (renamed)
+      r.input[key.substr(kRenamed.size())] = value;
+    else if (!is_of_answers(key))
       r.input[key] = value;
   }
   return r;
@@ -144,19 +160,12 @@ Record record_of_row(const Json& row, const AnswerColumns& columns, const std::s
   const bool whole =
       row.contains("template_version") && row.contains("settings_hash") && row.contains("input");
   Record r = whole ? whole_record(row, origin) : table_record(row, columns, origin);
-  r.time = time_at(row, "time", origin);
-  r.template_id = {text_at(row, "template"), text_at(row, "template_version")};
-  r.template_text = text_at(row, "template_text");
   r.sample = count_at(row, "sample", origin).value_or(0);
-  r.model = {text_at(row, "model"), text_at(row, "model_hash")};
-  r.tokens = count_at(row, "tokens", origin);
   r.finish_reason = text_at(row, "finish_reason");
-  if (const Json* settings = find(row, "settings"); settings && settings->is_object()) r.settings = *settings;
-  if (const std::string verdict = text_at(row, "verdict"); !verdict.empty())
-    r.verdict = verdict_named(verdict, origin);
-  if (r.verdict && r.judged_by.empty()) r.judged_by = "import";
   return r;
 }
+
+bool has_answer(const Json& row) { return text_at(row, "finish_reason") != "error"; }
 
 std::optional<Json> ExampleRows::row(const Record& r) {
   const bool pairs = kind_ == Kind::preferences;

@@ -104,7 +104,7 @@ TEST_F(Records, AddListAndShow) {
 TEST_F(Records, ATableIsImportedOnceAndJudgedByTruth) {
   fill();
   EXPECT_EQ(result("import", {path("table.jsonl"), "--template", path("few.txt"), "--model", "m"}),
-            json({{"added", 0}, {"known", 10}, {"completed", 0}}));
+            json({{"added", 0}, {"known", 10}, {"completed", 0}, {"failed", 0}}));
   const json judged = judge_by_truth();
   EXPECT_EQ(judged["judged"], 20);
   EXPECT_EQ(judged["right"], 11);
@@ -143,8 +143,8 @@ TEST_F(Records, ComparesTemplatesRowByRow) {
   EXPECT_EQ(c["rows"][4]["right"], "b");
   const RunResult text = records("compare", {"plain.txt", "few.txt"});
   EXPECT_EQ(text.err, "");
-  for (const char* said : {"A  plain.txt@", "7 of 10 right",
-                           "both right 3, A alone 4, B alone 1, both wrong 2", "two-sided: p = 0.375"})
+  for (const char* said : {"plain.txt@", "7 of 10 right", "both right 3, A alone 4, B alone 1, both wrong 2",
+                           "two-sided: p = 0.375"})
     EXPECT_SAYS(text.out, said);
   printed("add", {"--prompt", "p", "--response", "r", "--template", path("few.txt"), "--model", "other"});
   EXPECT_SAYS(records("compare", {"plain.txt", "few.txt"}).err,

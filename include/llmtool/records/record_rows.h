@@ -20,14 +20,18 @@ nlohmann::ordered_json row_of_record(const Record& record);
 /// Which columns of a table of answers are what; "": the usual names.
 struct AnswerColumns {
   std::string prompt;    // prompt
-  std::string response;  // response, text or choice
+  std::string response;  // response, choice or text
   std::string expected;  // expected
 };
 
-/// The record of a row that row_of_record() made, or of a row of a table of answers, as `generate` writes
-/// them: columns that are no part of the answer are the input. Throws Error, opening with `origin`.
+/// The record of a row that row_of_record() made, or of a row of a table of answers as `generate` writes
+/// them: what it says of the answer is no part of the input, all other columns are. Throws Error, opening
+/// with `origin`.
 Record record_of_row(const nlohmann::ordered_json& row, const AnswerColumns& columns,
                      const std::string& origin);
+
+/// False of a row in which `generate` has an error in place of an answer.
+bool has_answer(const nlohmann::ordered_json& row);
 
 /// A string as it is, null as nothing, anything else as JSON.
 std::string plain_text(const nlohmann::ordered_json& value);

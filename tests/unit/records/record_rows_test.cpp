@@ -52,12 +52,18 @@ TEST_F(RecordRowsTest, TablesOfAnswersAreRead) {
   EXPECT_EQ(r.input, Json::parse(R"({"question": "q", "input": "i", "n": 1})"));
   EXPECT_EQ(r.sample, 2);
   EXPECT_EQ(r.finish_reason, "stop");
-  r = read(R"({"text": "a column", "response": "r", "prompt": "p", "sample": "1", "verdict": "right"})");
+  r = read(
+      R"({"text": "a column", "response": "r", "prompt": "p", "sample": "1", "verdict": "good", "time": "now"})");
   EXPECT_EQ(r.response, "r");
-  EXPECT_EQ(r.input, Json::parse(R"({"text": "a column"})"));
+  EXPECT_EQ(r.input, Json::parse(R"({"text": "a column", "verdict": "good", "time": "now"})"));
   EXPECT_EQ(r.sample, 1);
-  EXPECT_EQ(r.verdict, Verdict::right);
-  EXPECT_EQ(r.judged_by, "import");
+  EXPECT_FALSE(r.verdict);
+  r = read(R"({"text": "a column", "input_choice": 3, "input_n": 4, "prompt": "p", "choice": "yes",
+               "probabilities": {"yes": 1}})");
+  EXPECT_EQ(r.response, "yes");
+  EXPECT_EQ(r.input, Json::parse(R"({"text": "a column", "choice": 3, "input_n": 4})"));
+  EXPECT_FALSE(has_answer(Json::parse(R"({"prompt": "", "response": "", "finish_reason": "error"})")));
+  EXPECT_TRUE(has_answer(Json::parse(R"({"prompt": "", "choice": "a"})")));
   r = read(R"({"q": "p", "a": {"x": 1}, "gold": 7})", {"q", "a", "gold"});
   EXPECT_EQ(r.response, R"({"x":1})");
   EXPECT_EQ(r.expected, "7");
@@ -65,13 +71,29 @@ TEST_F(RecordRowsTest, TablesOfAnswersAreRead) {
   for (const auto& [row, part] : std::vector<std::pair<const char*, const char*>>{
            {R"({"response": "r"})", "f: row 1: prompt: expected a column"},
            {R"({"prompt": "p"})", "response: expected a column"},
-           {R"({"prompt": "p", "text": "r", "verdict": "good"})", "expected right or wrong"},
-           {R"({"prompt": "p", "text": "r", "sample": -1})", "sample: expected a count"},
-           {R"({"prompt": "p", "text": "r", "tokens": "many"})", "tokens: expected a count"},
-           {R"({"prompt": "p", "text": "r", "time": "yesterday"})", "time: expected a time like"},
-           {R"({"prompt": "p", "text": "r", "time": "2026-05-01 12:00:00Z"})", "time: expected a time like"}})
+           {R"({"prompt": "p", "text": "r", "sample": -1})", "sample: expected a count"}})
     EXPECT_REFUSED(read(row), part);
   EXPECT_REFUSED(read(R"({"prompt": "p", "text": "r"})", {"", "", "gold"}), "gold: expected a column");
+}
+
+TEST_F(RecordRowsTest, WholeRecordsAreChecked) {
+  const auto read = [](const char* key, const Json& value) {
+    Json row = row_of_record(record("p", "r"));
+    row[key] = value;
+    return record_of_row(row, {}, "f: row 1");
+  };
+  EXPECT_EQ(read("verdict", "right").verdict, Verdict::right);
+  EXPECT_EQ(read("tokens", "7").tokens, 7) << "a cell of CSV";
+  const struct {
+    const char* key;
+    Json value;
+    const char* part;
+  } rows[] = {{"response", nullptr, "response: expected a column"},
+              {"verdict", "good", "expected right or wrong"},
+              {"tokens", "many", "tokens: expected a count"},
+              {"time", "yesterday", "time: expected a time like"},
+              {"time", "2026-05-01 12:00:00Z", "time: expected a time like"}};
+  for (const auto& row : rows) EXPECT_REFUSED(read(row.key, row.value), row.part);
 }
 
 struct ExampleCase {
