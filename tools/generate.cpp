@@ -118,8 +118,10 @@ int answer_prompts(const Loaded& l) {
   if (format != "text" && format != "jsonl")
     throw UsageError(cat("--input-format: ", format, " is read from a table named by --input alone"));
   const GenerationOptions& options = l.config.options;
-  Prompts prompts = open_prompts(
-      l.flags.prompts, std::make_shared<const PromptWriter>(l.config.prompt, l.tokenizer), l.tokenizer);
+  PromptOptions from = l.flags.prompts;
+  from.keep_inputs = l.recorder != nullptr;
+  Prompts prompts =
+      open_prompts(from, std::make_shared<const PromptWriter>(l.config.prompt, l.tokenizer), l.tokenizer);
   if (l.flags.dry_run) return print_prompts(prompts.source, l.flags.common.json);
   if (l.flags.show_prompt) prompts.source = shown_prompts(std::move(prompts.source));
   if (l.config.chooses()) {
@@ -154,8 +156,7 @@ int converse(const Loaded& l) {
       c.options.num_samples > 1)
     throw UsageError(
         "a conversation has no --template, --shots, --num-samples, --show-prompt or --dry-run: give prompts, "
-        "or rows "
-        "as --input");
+        "or rows as --input");
   Generator generator(l.model, l.tokenizer, l.pool, c.options);
   const int64_t room = l.context() - std::min(c.options.max_new_tokens, l.context() / 2);
   return run_chat(generator, *l.tokenizer, c.options, c.prompt.system, room, l.flags.common.json, l.recorder);
@@ -178,6 +179,10 @@ nlohmann::ordered_json made_by(GenerateConfig config, const GenerateFlags& flags
     if (!file->empty()) *file = hex(glance_hash(*file));
   }
   all.update(write_config([&](ConfigVisitor& v) { config.visit(v); }));
+  for (const char* key : {"grammar", "json_schema"}) {  // files, whose contents count
+    const std::string file = all.value(key, "");
+    if (!file.empty()) all[key] = hex(glance_hash(file));
+  }
   for (const char* key :
        {"input", "output", "on_error", "batch_size", "record", "prompt_cache", "speculative", "draft_tokens"})
     all.erase(key);

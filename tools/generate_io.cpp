@@ -47,7 +47,7 @@ class PromptReader {
       const std::string where = cat(origin_, ": ", options_.format == "jsonl" ? "row " : "prompt ", row_);
       if (options_.format != "jsonl") {
         if (!options_.nul_separated && line.ends_with('\r')) line.pop_back();
-        inputs_[number_] = line;
+        if (options_.keep_inputs) inputs_[number_] = line;
         request = request_of(writer_->write_text(line, number_++, where));
         return true;
       }
@@ -68,7 +68,7 @@ class PromptReader {
   void read_row(const std::string& line, const std::string& where, GenerationRequest& request) {
     const nlohmann::ordered_json given = parse_ordered_json(line, where);
     request = {};
-    inputs_[number_] = given;
+    if (options_.keep_inputs) inputs_[number_] = given;
     if (!given.is_object() || given.contains("prompt_ids")) {
       ++number_;
       const nlohmann::json json(given);

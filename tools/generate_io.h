@@ -18,6 +18,7 @@ struct PromptOptions {
   std::string format = "text";       // text: a prompt per line; jsonl: rows
   std::string field = "prompt";      // of the rows
   bool nul_separated = false;        // prompts end with NUL, not with a line break
+  bool keep_inputs = false;          // until Prompts::input asks for them
 };
 
 struct Prompts {

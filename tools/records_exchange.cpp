@@ -62,7 +62,7 @@ int run_import(const ImportFlags& flags) {
 struct ExportFlags {
   StoreFlags store;
   FilterFlags filter;
-  std::string to, output = "-";
+  std::string to = "jsonl", output = "-";
 };
 
 /// Rows to standard output or to a file that is whole or not there.
@@ -164,8 +164,7 @@ std::function<int()> records_import(CLI::App& app) {
 std::function<int()> records_export(CLI::App& app) {
   auto f = std::make_shared<ExportFlags>();
   add_store_flags(app, f->store, "Print the counts as JSON (with --output)");
-  app.add_option("--to", f->to, "jsonl, finetune or preferences")
-      ->required()
+  app.add_option("--to", f->to, "jsonl (default), finetune or preferences")
       ->check(CLI::IsMember({"jsonl", "finetune", "preferences"}));
   app.add_option("--output,-o", f->output, "File to write (default: standard output)")->type_name("FILE");
   add_filter_flags(app, f->filter);

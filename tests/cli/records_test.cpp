@@ -181,7 +181,7 @@ TEST_F(Records, ExportsWhatCanBeTrainedOn) {
 TEST_F(Records, AnExportIsImportedWholeIntoAnother) {
   fill();
   judge_by_truth();
-  printed("export", {"--to", "jsonl", "--output", path("all.jsonl")});
+  printed("export", {"--output", path("all.jsonl")});
   const auto before = rows();
   std::filesystem::remove(place / "r.db");
   const std::string whole = read_text(place / "all.jsonl");
@@ -273,7 +273,7 @@ TEST_F(Records, WrongRequestsAndBadFilesAreToldApart) {
               {"judge", {"--keep-space"}, 2},
               {"list", {"--template", "none"}, 2},
               {"list", {"--limit", "0"}, 2},
-              {"export", {}, 2},
+              {"export", {"--to", "csv"}, 2},
               {"compare", {"a", "b", "--by", "time"}, 2},
               {"forget", {}, 2}};
   for (const auto& row : rows) {

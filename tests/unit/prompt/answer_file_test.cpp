@@ -39,7 +39,8 @@ TEST_P(Answers, GoOnAndReadBack) {
   AnswerFile file(path(), kSettings, false);
   ASSERT_EQ(file.rows(), 5);
   for (int64_t i = 0; i < 5; ++i) {
-    for (const auto& [name, value] : row(i).items())
+    const Json made = row(i);
+    for (const auto& [name, value] : made.items())
       EXPECT_EQ(AnswerFile::cell(file.row(i)[name]), AnswerFile::cell(value)) << name;
   }
 }
