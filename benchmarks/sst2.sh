@@ -5,7 +5,8 @@
 #   benchmarks/sst2.sh BIN SST2 TEXT OUT
 #
 # BIN holds llmtool; SST2 holds train.tsv and dev.tsv (sentence, label); TEXT is a book for the pretraining beside the
-# sentences of train.tsv; OUT gets models, logs and the table, which is printed at the end.
+# sentences of train.tsv; OUT gets models, logs and the table, which is printed at the end; what it
+# holds already is not trained again.
 set -euo pipefail
 bin=$1 sst2=$2 text=$3 out=$4
 mkdir -p "$out/text"
@@ -26,6 +27,7 @@ pretrain() {
 finetune() {
   local name=$1
   shift
+  if [ -e "$out/$name/report.html" ]; then return; fi
   "$bin/llmtool" finetune --model "$out/base/model" --data "$sst2/train.tsv" --output "$out/$name" \
     --set "data.validation=[\"$sst2/dev.tsv\"]" --set 'data.columns=["sentence","label"]' \
     --set data.label_column=label --set 'data.labels=["negative","positive"]' \
@@ -43,3 +45,35 @@ finetune classifier-full "${full[@]}"
 finetune classifier-lora "${lora[@]}"
 finetune completion-full "${full[@]}" "${completion[@]}"
 finetune completion-lora "${lora[@]}" "${completion[@]}"
+
+# accuracy NAME SPACE ...: how often the likelier label behind the prompt is the right one. A completion is taught as it
+# stands, right behind the prompt; a model that is only prompted expects a space.
+printf 'Review: {sentence}\nSentiment:' > "$out/asked.txt"
+printf '{sentence}\nSentiment:' > "$out/taught.txt"
+{ printf 'sentence\tlabel\n'; cat "$sst2/dev.tsv"; } > "$out/dev.tsv"
+{ printf 'sentence\tlabel\n'; sed -e 's/\t1$/\t positive/' -e 's/\t0$/\t negative/' "$sst2/train.tsv"; } > "$out/shots.tsv"
+accuracy() {
+  local name=$1 space=$2
+  shift 2
+  "$bin/llmtool" generate --input "$out/dev.tsv" --output "$out/$name.jsonl" --overwrite --quiet \
+    --choices "${space}negative,${space}positive" "$@"
+  awk -v name="$name" '{ right += /"label":"?0"?,/ ? /"choice":" ?negative"/ : /"choice":" ?positive"/ }
+    END { printf "%-28s %.4f of %d\n", name, right / NR, NR }' "$out/$name.jsonl"
+}
+classifier() {
+  printf '%-28s %s, trained %s\n' "$1" "$(grep -o 'accuracy [0-9.]*' "$out/$1.log" | tail -1)" \
+    "$(grep -o 'trained: .*' "$out/$1.log" | cut -d' ' -f2-)"
+}
+
+{
+  awk -F'\t' '{ n[$2]++ } END { m = n[0] > n[1] ? n[0] : n[1]; printf "%-28s %.4f of %d\n", "majority", m / NR, NR }' \
+    "$sst2/dev.tsv"
+  accuracy prompted " " --model "$out/base/model" --template "$out/asked.txt"
+  accuracy prompted-2-shots " " --model "$out/base/model" --template "$out/taught.txt" --shots "$out/shots.tsv" \
+    --num-shots 2 --shot-selection bm25 --truncate left
+  accuracy completion-full-answers "" --model "$out/completion-full" --template "$out/taught.txt"
+  accuracy completion-lora-answers "" --model "$out/base/model" --adapter "$out/completion-lora/adapter" \
+    --template "$out/taught.txt"
+  classifier classifier-full
+  classifier classifier-lora
+} | tee "$out/table.txt"

@@ -158,10 +158,20 @@ Record record_of_row(const Json& row, const AnswerColumns& columns, const std::s
   return r;
 }
 
+namespace {
+/// What should have come, with the white space that the answer itself began with: behind "The hen can" it is
+/// " cluck", whatever a table of truth says.
+std::string as_answered(const std::string& expected, const std::string& response) {
+  constexpr const char* kSpace = " \t\r\n";
+  if (expected.find_first_not_of(kSpace) != 0) return expected;
+  return response.substr(0, std::min(response.find_first_not_of(kSpace), response.size())) + expected;
+}
+}  // namespace
+
 std::optional<Json> ExampleRows::row(const Record& r) {
   const bool pairs = kind_ == Kind::preferences;
   const bool right = r.verdict == Verdict::right, wrong = r.verdict == Verdict::wrong;
-  const std::string good = r.expected ? *r.expected : right ? r.response : "";
+  const std::string good = r.expected ? as_answered(*r.expected, r.response) : right ? r.response : "";
   if (pairs ? !wrong || !r.expected || words_of(*r.expected) == words_of(r.response)
             : !r.expected && !right) {
     ++counts_.unusable;

@@ -253,6 +253,12 @@ int64_t RecordStore::add(const Record& record) {
   return id;
 }
 
+void RecordStore::add(std::span<const Record> records) {
+  Writing writing(*this);
+  for (const Record& record : records) writing.add(record);
+  writing.commit();
+}
+
 ImportCounts RecordStore::import(std::span<const Record> records) {
   ImportCounts counts;
   Writing writing(*this);

@@ -37,7 +37,7 @@ inline constexpr int64_t kRecommendedExamples = 1000;
 
 /// Examples to train on, each once: {"prompt", "completion"} of a record with an expected answer, or with one
 /// that was judged right; or {"prompt", "chosen", "rejected"} of one that was judged wrong and has an
-/// expected answer, which is chosen.
+/// expected answer, which is chosen. An expected answer without white space in front gets the response's.
 class ExampleRows {
  public:
   enum class Kind { finetune, preferences };

@@ -81,6 +81,8 @@ class RecordStore {
 
   /// The record's id. Throws UsageError where the template's version was recorded with another text.
   int64_t add(const Record& record);
+  /// The same in one transaction, all or none, as one waits for the disk some milliseconds.
+  void add(std::span<const Record> records);
   /// Adds, in one transaction, those that are not there: with the same question, answer, template, model,
   /// settings and sample, and at the same time if they say one. One that is there gets the verdict and the
   /// expected answer that it lacks.

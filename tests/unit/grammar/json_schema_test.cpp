@@ -37,7 +37,7 @@ const std::vector<Case> kCases = {
     // Whitespace as JSON writers put it, and no more.
     {R"({"type": "array", "items": {"type": "integer"}})",
      {"[]", "[1,2]", "[1, 2]", "[ 1, 2 ]", "[\n\t1,\n\t2\n]", "[ ]"},
-     {"[1 ,2]", "[1,  2]", "[1,\n\n2]", "[\n" + std::string(65, ' ') + "1]", "[1]\n", "[,]", "[1,]"}},
+     {"[1 ,2]", "[1,  2]", "[1,\n\n2]", cat("[\n", std::string(65, ' '), "1]"), "[1]\n", "[,]", "[1,]"}},
     // Numbers by their values.
     {R"({"type": "integer"})",
      {"0", "-0", "12", "1.0", "-3.00", "100000000000000000000000"},
@@ -241,7 +241,7 @@ TEST(JsonSchema, KeysAreEqualWhereWhatIsNearIs) {
       "b": {"type": "array", "items": {"type": "integer"}, "maxItems": 90}}})");
   const auto key = [&](const std::string& text) { return key_behind(*grammar, text, 8); };
   EXPECT_EQ(key(R"({"a": "xy)"), key(R"({"a": "some more text)"));
-  EXPECT_NE(key(R"({"a": "xy)"), key(R"({"a": ")" + std::string(45, 'x')));
+  EXPECT_NE(key(R"({"a": "xy)"), key(cat(R"({"a": ")", std::string(45, 'x'))));
   EXPECT_EQ(key(R"({"b": [1, 2, 3)"), key(R"({"b": [1, 2, 3, 14)"));
   EXPECT_NE(key(R"({"b": [1)"), key(R"({"a": "", "b": [1)"));
   EXPECT_NE(key(R"({"b": [)"), key(R"({"b": [1,)"));

@@ -88,7 +88,9 @@ TEST_F(RecordRowsTest, ExamplesAreWhatIsKnownToBeGood) {
                               {"r", "e", right, "e", nullptr},
                               {"r", nullptr, wrong, nullptr, nullptr},
                               {"r", "e", wrong, "e", "r"},
-                              {" e\n", "e", wrong, "e", nullptr},
+                              {" e\n", "e", wrong, " e", nullptr},
+                              {" r", "e", wrong, " e", " r"},
+                              {" r", "\te", wrong, "\te", " r"},
                               {"r", " ", wrong, nullptr, nullptr},
                               {"", "e", wrong, "e", ""}};
   for (const ExampleCase& row : rows) {
@@ -102,9 +104,9 @@ TEST_F(RecordRowsTest, ExamplesAreWhatIsKnownToBeGood) {
     const auto text = [](const char* t) { return t ? Json(t) : Json(); };
     EXPECT_EQ(example.value_or(Json()),
               example ? Json({{"prompt", "p"}, {"completion", row.completion}}) : Json());
-    EXPECT_EQ(
-        pair.value_or(Json()),
-        pair ? Json({{"prompt", "p"}, {"chosen", text(row.expected)}, {"rejected", row.rejected}}) : Json());
+    EXPECT_EQ(pair.value_or(Json()),
+              pair ? Json({{"prompt", "p"}, {"chosen", text(row.completion)}, {"rejected", row.rejected}})
+                   : Json());
   }
 }
 

@@ -80,6 +80,8 @@ TEST_F(RecordStoreTest, ATemplateVersionHasOneText) {
   store.add(r);
   r.template_text = "{a}!";
   EXPECT_THROW(store.add(r), UsageError);
+  const std::vector<Record> both = {record("p", "other"), r};
+  EXPECT_THROW(store.add(both), UsageError);
   EXPECT_EQ(all(store).size(), 1u) << "nothing of what was refused is there";
   r.template_text = "";  // known by its name alone
   store.add(r);
