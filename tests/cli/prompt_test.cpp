@@ -256,10 +256,10 @@ TEST_F(Prompting, AnEarlierTurnGivesWay) {
   EXPECT_EQ(rows[2]["prompt"], rows[0]["prompt"]);
 }
 
-/// What a program on a pseudo-terminal shows until `wanted` does, or ten seconds are over.
+/// What a program on a pseudo-terminal shows until `wanted` does, or thirty seconds are over.
 std::string shown_until(int terminal, const std::string& wanted) {
   std::string shown;
-  for (int i = 0; i < 100 && shown.find(wanted) == std::string::npos; ++i) {
+  for (int i = 0; i < 300 && shown.find(wanted) == std::string::npos; ++i) {
     pollfd in{terminal, POLLIN, 0};
     if (poll(&in, 1, 100) != 1) continue;
     char buffer[4096];
