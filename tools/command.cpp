@@ -37,11 +37,29 @@ const CommandRow kCommands[] = {
     {"schema", "Print the JSON Schema of a command's config", schema_command},
 };
 
+/// "sampling" of the flags' group "Sampling"; "" of the groups that every command has.
+std::string topic_of(const std::string& group) {
+  if (group == "Options" || group == "Common" || group == "Positionals") return "";
+  std::string topic = group;
+  for (char& c : topic) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return topic;
+}
+
 /// Help that fits a screen: no empty lines (headings stand out, for they are not indented), few names that
-/// wrap.
+/// wrap; groups of flags that are topics in a line each.
 class DenseFormatter : public CLI::Formatter {
  public:
   DenseFormatter() { column_width(42); }
+  std::string make_group(std::string group, bool positional,
+                         std::vector<const CLI::Option*> options) const override {
+    const std::string topic = topic_of(group);
+    if (topic.empty()) return CLI::Formatter::make_group(group, positional, options);
+    return cat(group, ": ", options.size(), " flags (--help-topic ", topic, ")\n");
+  }
+  std::string make_topic(const CLI::App& app, const std::string& group) const {
+    const auto within = [&](const CLI::Option* option) { return option->get_group() == group; };
+    return CLI::Formatter::make_group(group, false, app.get_options(within)).substr(1);
+  }
   std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
     const std::string text = CLI::Formatter::make_help(app, name, mode);
     std::string dense;
@@ -63,6 +81,37 @@ void print_config_help(const NamedConfig& config, const std::string& topic) {
     std::cout << "`llmtool schema " << config.name << "` prints all of it for a machine.\n";
 }
 
+/// The flags of one topic.
+void print_topic(const CLI::App& app, const std::string& wanted) {
+  std::vector<std::string> topics;
+  for (const std::string& group : app.get_groups()) {
+    if (topic_of(group).empty()) continue;
+    topics.push_back(topic_of(group));
+    if (topics.back() == wanted) {
+      std::cout << DenseFormatter().make_topic(app, group);
+      return;
+    }
+  }
+  std::string all;
+  for (const std::string& topic : topics) all += (all.empty() ? "" : ", ") + topic;
+  throw UsageError(cat("--help-topic: expected one of ", all, "; found \"", wanted, "\""));
+}
+
+/// --help-topic, where flags have topics.
+void add_topic_flag(CLI::App& app) {
+  const std::vector<std::string> groups = app.get_groups();
+  if (std::all_of(groups.begin(), groups.end(), [](const auto& group) { return topic_of(group).empty(); }))
+    return;
+  app.add_option_function<std::string>(
+         "--help-topic",
+         [&app](const std::string& topic) {
+           print_topic(app, topic);
+           throw CLI::Success();
+         },
+         "Print the flags of a topic, and exit")
+      ->type_name("TOPIC");
+}
+
 /// Flags that print and leave: --version and --help-config.
 void add_printing_flags(CLI::App& app, const std::string& name) {
   app.set_version_flag("--version", std::string("llmtool ") + version());
@@ -74,7 +123,7 @@ void add_printing_flags(CLI::App& app, const std::string& name) {
              print_config_help(config, topic);
              throw CLI::Success();
            },
-           "Print the keys of the config, or of a section, and exit")
+           "Print the keys of the config, of a section, or what begins so, and exit")
         ->expected(0, 1)
         ->default_str("")
         ->type_name("[SECTION]");
@@ -204,6 +253,7 @@ int run_command(int argc, char** argv, const char* name, const char* description
   app.formatter(std::make_shared<DenseFormatter>());
   add_printing_flags(app, name);
   const std::function<int()> run = command(app);
+  add_topic_flag(app);
   return run_parsed(app, argc, argv, run);
 }
 
@@ -217,6 +267,7 @@ int run_llmtool(int argc, char** argv) {
     CLI::App* const sub = app.add_subcommand(row.name, row.description);
     add_printing_flags(*sub, row.name);
     commands.emplace_back(sub, row.command(*sub));
+    add_topic_flag(*sub);
   }
   return run_parsed(app, argc, argv, [&] {
     for (const auto& [sub, run] : commands) {

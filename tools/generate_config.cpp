@@ -124,30 +124,38 @@ namespace {
 /// A flag that sets a key of the config.
 template <class T>
 CLI::Option* add_key(CLI::App& app, std::shared_ptr<GenerateFlags> flags, const char* names, const char* key,
-                     const char* help) {
-  return app.add_option_function<T>(
-      names, [flags, key](const T& value) { flags->given.emplace_back(key, value); }, help);
+                     const char* help, const char* group = "Options") {
+  return app
+      .add_option_function<T>(
+          names, [flags, key](const T& value) { flags->given.emplace_back(key, value); }, help)
+      ->group(group);
 }
 
 /// How answers are found, and how the model runs.
 void add_running_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
-  add_key<int64_t>(app, f, "--num-beams", "num_beams", "Beam search with so many beams, without sampling");
+  add_key<int64_t>(app, f, "--num-beams", "num_beams", "Beam search with so many beams, without sampling",
+                   "Search");
   add_key<double>(app, f, "--length-penalty", "length_penalty",
-                  "Of beams: above 0 favours long answers (default: 1)");
+                  "Of beams: above 0 favours long answers (default: 1)", "Search");
   add_key<std::string>(app, f, "--early-stopping", "early_stopping",
-                       "Of beams: yes, at as many answers as beams; never, while some may be better")
+                       "Of beams: yes, at as many answers as beams; never, while some may be better",
+                       "Search")
       ->check(CLI::IsMember({"no", "yes", "never"}));
-  add_key<int64_t>(app, f, "--best-of", "best_of", "Give the likeliest of so many answers, by its mean");
-  add_key<int64_t>(app, f, "--context", "context", "Positions of prompt and answer (default: the model's)");
+  add_key<int64_t>(app, f, "--best-of", "best_of", "Give the likeliest of so many answers, by its mean",
+                   "Search");
+  add_key<int64_t>(app, f, "--context", "context", "Positions of prompt and answer (default: the model's)",
+                   "Speed");
   add_key<std::string>(app, f, "--rope-scaling", "rope_scaling",
-                       "linear, dynamic or yarn: beyond the trained context")
+                       "linear, dynamic or yarn: beyond the trained context", "Speed")
       ->check(CLI::IsMember({"linear", "dynamic", "yarn"}));
-  add_key<double>(app, f, "--rope-factor", "rope_factor", "Of --rope-scaling (default: by the context)");
+  add_key<double>(app, f, "--rope-factor", "rope_factor", "Of --rope-scaling (default: by the context)",
+                  "Speed");
   add_key<std::string>(app, f, "--prompt-cache", "prompt_cache",
-                       "File that keeps what was read of the first prompt, for the next run");
+                       "File that keeps what was read of the first prompt, for the next run", "Speed");
   add_key<std::string>(app, f, "--speculative", "speculative",
-                       "lookup, or a draft model: the same text, checked several tokens at a time");
-  add_key<int64_t>(app, f, "--draft-tokens", "draft_tokens", "Tokens drafted at a time (default: 8)");
+                       "lookup, or a draft model: the same text, checked several tokens at a time", "Speed");
+  add_key<int64_t>(app, f, "--draft-tokens", "draft_tokens", "Tokens drafted at a time (default: 8)",
+                   "Speed");
   app.add_option_function<std::vector<std::string>>(
          "--choices",
          [f](const std::vector<std::string>& lists) {
@@ -158,9 +166,10 @@ void add_running_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
            f->given.emplace_back("choices", std::move(all));
          },
          "A,B,...: the likeliest of these texts behind each prompt; may be repeated, \\, is a comma")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->group("Forms");
   add_key<std::string>(app, f, "--choices-normalize", "choices_normalize",
-                       "Divide by the choice's tokens or bytes (default: none)")
+                       "Divide by the choice's tokens or bytes (default: none)", "Forms")
       ->check(CLI::IsMember({"none", "tokens", "bytes"}));
 }
 }  // namespace
@@ -177,16 +186,17 @@ void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) 
       "--ignore-eos", [f] { f->given.emplace_back("ignore_eos", true); },
       "Go on behind the model's stop ids");
   add_key<int64_t>(app, f, "--num-samples", "num_samples", "Answers to each prompt (default: 1)");
-  add_key<int64_t>(app, f, "--batch-size", "batch_size", "Sequences decoded together (default: 8)");
+  add_key<int64_t>(app, f, "--batch-size", "batch_size", "Sequences decoded together (default: 8)", "Speed");
   add_key<int64_t>(app, f, "--logprobs", "logprobs", "With --json: the k likeliest tokens at each place");
   app.add_flag_callback(
       "--echo", [f] { f->given.emplace_back("echo", true); }, "The prompt, too (and its log-probabilities)");
-  add_key<std::string>(app, f, "--regex", "regex", "Hold answers to this regular expression");
-  add_key<std::string>(app, f, "--grammar", "grammar", "Hold answers to the grammar of this GBNF file");
+  add_key<std::string>(app, f, "--regex", "regex", "Hold answers to this regular expression", "Forms");
+  add_key<std::string>(app, f, "--grammar", "grammar", "Hold answers to the grammar of this GBNF file",
+                       "Forms");
   add_key<std::string>(app, f, "--json-schema", "json_schema",
-                       "Hold answers to JSON that this schema file calls valid");
+                       "Hold answers to JSON that this schema file calls valid", "Forms");
   add_key<std::string>(app, f, "--kv-cache-type", "kv_cache_type",
-                       "f32 (default), f16 or q8_0: of keys and values")
+                       "f32 (default), f16 or q8_0: of keys and values", "Speed")
       ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
   add_key<std::string>(app, f, "--truncate", "truncate", "left: too long a prompt loses its beginning");
   add_running_flags(app, f);

@@ -52,13 +52,15 @@ std::vector<std::string> sampling_keys() {
 namespace {
 struct NumberFlag {
   const char *names, *key, *help;
+  bool common = false;  // on the first screen of help
+  const char* group() const { return common ? "Options" : "Sampling"; }
 };
 const NumberFlag kNumbers[] = {
-    {"--temperature,--temp", "temperature", "0: the likeliest token (default: 0.8)"},
+    {"--temperature,--temp", "temperature", "0: the likeliest token (default: 0.8)", true},
     {"--dynatemp-range", "dynatemp_range", "Temperature +- this, by the entropy"},
     {"--dynatemp-exponent", "dynatemp_exponent", "Of the entropy's share (default: 1)"},
-    {"--top-p", "top_p", "Choose among the fewest tokens that reach p"},
-    {"--min-p", "min_p", "Drop tokens below this share of the likeliest"},
+    {"--top-p", "top_p", "Choose among the fewest tokens that reach p", true},
+    {"--min-p", "min_p", "Drop tokens below this share of the likeliest", true},
     {"--typical-p,--typical", "typical_p", "Choose among the most typical tokens that reach p"},
     {"--top-n-sigma", "top_n_sigma", "Drop logits so many standard deviations below the largest"},
     {"--xtc-probability", "xtc_probability", "How often XTC leaves out top choices"},
@@ -72,7 +74,7 @@ const NumberFlag kNumbers[] = {
     {"--dry-base", "dry_base", "Its growth per token (default: 1.75)"},
 };
 const NumberFlag kIntegers[] = {
-    {"--top-k", "top_k", "Choose among the k likeliest tokens"},
+    {"--top-k", "top_k", "Choose among the k likeliest tokens", true},
     {"--mirostat", "mirostat", "2: hold the surprise at tau"},
     {"--repeat-last-n", "repeat_last_n", "Last tokens that penalties see (default: -1, all)"},
     {"--dry-allowed-length", "dry_allowed_length", "Repeated tokens without a penalty (default: 2)"},
@@ -116,9 +118,9 @@ void add_sampler_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
     return [f, key](const auto& value) { f->given.emplace_back(key, value); };
   };
   for (const NumberFlag& flag : kNumbers)
-    app.add_option_function<double>(flag.names, give(flag.key), flag.help)->group("Sampling");
+    app.add_option_function<double>(flag.names, give(flag.key), flag.help)->group(flag.group());
   for (const NumberFlag& flag : kIntegers)
-    app.add_option_function<int64_t>(flag.names, give(flag.key), flag.help)->group("Sampling");
+    app.add_option_function<int64_t>(flag.names, give(flag.key), flag.help)->group(flag.group());
   using Texts = std::vector<std::string>;
   app.add_option_function<Texts>("--dry-sequence-breaker", give("dry_sequence_breakers"),
                                  "Text that ends a repetition; may be repeated")

@@ -24,12 +24,13 @@ void keep_top_p(Shortlist& list, double p) {
   list.keep_from(log_sum + std::log((1 - p) / static_cast<double>(list.size())));
   double reached = 0;
   size_t kept = 0;
-  for (size_t sorted = 128; kept < list.size() && reached < p; sorted *= 4) {
+  const auto wanting = [&] { return kept == 0 || (kept < list.size() && reached < p); };
+  for (size_t sorted = 128; wanting(); sorted *= 4) {
     list.sort_first(sorted);
     const size_t end = std::min(sorted, list.size());
-    while (kept < end && reached < p) reached += std::exp(list[kept++].logit - log_sum);
+    while (kept < end && wanting()) reached += std::exp(list[kept++].logit - log_sum);
   }
-  list.keep_first(std::max<size_t>(1, kept));
+  list.keep_first(kept);
 }
 
 void keep_typical(Shortlist& list, double p) {

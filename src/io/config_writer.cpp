@@ -218,13 +218,19 @@ class HelpWriter : public ConfigVisitor {
 
  private:
   void line(const std::string& key, const std::string& type, const std::string& help) {
-    out << "  " << std::left << std::setw(38) << prefix_ + key << " " << std::setw(18) << type << " " << help
-        << "\n";
+    std::ostringstream made;
+    made << "  " << std::left << std::setw(38) << prefix_ + key << " " << std::setw(18) << type << " " << help
+         << "\n";
+    out << made.str();
+    lines_.emplace_back(prefix_ + key, made.str());
   }
   std::string prefix_;
+
+ protected:
+  std::vector<std::pair<std::string, std::string>> lines_;  // key and its line
 };
 
-/// The help of one section, or the overview.
+/// The help of one section, or the overview; of a config without sections that of the keys that begin so.
 class TopicWriter : public HelpWriter {
  public:
   explicit TopicWriter(std::string wanted) : HelpWriter(""), wanted_(std::move(wanted)) {}
@@ -237,6 +243,7 @@ class TopicWriter : public HelpWriter {
     found_ = inner.out.str();
   }
   std::string text() const {
+    if (sections_.empty() && lines_.size() > kScreen) return wanted_.empty() ? names_alone() : beginning();
     if (wanted_.empty())
       return out.str() + (sections_.empty() ? "" : "Sections (name one for its keys):\n" + overview_.str());
     if (!found_.empty()) return found_;
@@ -247,6 +254,29 @@ class TopicWriter : public HelpWriter {
   }
 
  private:
+  static constexpr size_t kScreen = 36;  // lines that can be read at once
+
+  std::string names_alone() const {
+    std::string text = "Keys (name one, or how some begin, for what they mean):\n", line = " ";
+    for (const auto& [key, described] : lines_) {
+      if (line.size() + key.size() > 100) text += std::exchange(line, " ") + "\n";
+      line += " " + key;
+    }
+    return text + line + "\n";
+  }
+  std::string beginning() const {
+    std::string text;
+    std::vector<std::string> keys;
+    for (const auto& [key, described] : lines_) {
+      if (key.starts_with(wanted_)) text += described;
+      keys.push_back(key);
+    }
+    if (!text.empty()) return text;
+    const std::string near = nearest(wanted_, keys.data(), keys.size());
+    throw UsageError(cat("\"", wanted_, "\": no key of the config begins so",
+                         near.empty() ? "" : cat(", did you mean ", near, "?")));
+  }
+
   std::string wanted_, found_;
   std::vector<std::string> sections_;
   std::ostringstream overview_;

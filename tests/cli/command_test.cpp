@@ -58,6 +58,13 @@ TEST(Command, HelpFitsAScreenPerTopic) {
   for (const char* command : {"tokenize", "pretrain", "generate"}) {
     for (const RunResult& r : run_both(command, {"--help-config"})) expect_screen(r);
   }
+  for (const char* topic : {"sampling", "prompts", "forms", "search", "speed"}) {
+    for (const RunResult& r : run_both("generate", {"--help-topic", topic})) expect_screen(r);
+  }
+  const RunResult some = run_program("generate", {"--help-config", "dry_"});
+  EXPECT_EQ(std::count(some.out.begin(), some.out.end(), '\n'), 5) << some.out;
+  EXPECT_SAYS(run_program("generate", {"--help-config", "dyr_base"}).err, "did you mean dry_base");
+  EXPECT_SAYS(run_program("generate", {"--help-topic", "speeds"}).err, "sampling, ");
   for (const char* section : {"model", "tokenizer", "data", "training", "evaluation", "sample"}) {
     expect_screen(run_program("pretrain", {"--help-config", section}));
   }

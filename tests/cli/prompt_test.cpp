@@ -68,7 +68,6 @@ TEST_F(Prompting, ATableIsAnsweredRowByRow) {
     EXPECT_EQ(rows[i]["n"], i / 2);
     EXPECT_EQ(rows[i]["sample"], i % 2);
     EXPECT_EQ(rows[i]["prompt"], rows[i]["who"].get<std::string>() + " sees");
-    EXPECT_EQ(rows[i]["finish_reason"], "length");
   }
   // Without an output the rows come on stdout; the text is that of the prompt alone.
   const RunResult out = ask("", {"--num-samples", "2"});
@@ -184,7 +183,7 @@ TEST_F(Prompting, AnswersAreWrittenDown) {
   ASSERT_EQ(ask("a.jsonl", {"--record", path("r.db")}).code, 0);  // nothing is left to ask
   ASSERT_EQ(generate({"the cat", "-n", "3", "--record", path("r.db")}).code, 0);
   ASSERT_EQ(generate({"-n", "3", "--record", path("r.db")}, "my hen\na dog\n").code, 0);
-  const RunResult r = run_program("llmtool", {"records", "export", path("r.db")});
+  const RunResult r = run_program("llmtool", {"records", "export", path("r.db"), "--to", "jsonl"});
   ASSERT_EQ(r.code, 0) << r.err;
   const auto rows = json_rows(r.out), answers = json_rows(read_text(place / "a.jsonl"));
   ASSERT_EQ(rows.size(), 63u);
@@ -257,10 +256,10 @@ TEST_F(Prompting, AnEarlierTurnGivesWay) {
   EXPECT_EQ(rows[2]["prompt"], rows[0]["prompt"]);
 }
 
-/// What a program on a pseudo-terminal shows until `wanted` does, or ten seconds are over.
+/// What a program on a pseudo-terminal shows until `wanted` does, or thirty seconds are over.
 std::string shown_until(int terminal, const std::string& wanted) {
   std::string shown;
-  for (int i = 0; i < 100 && shown.find(wanted) == std::string::npos; ++i) {
+  for (int i = 0; i < 300 && shown.find(wanted) == std::string::npos; ++i) {
     pollfd in{terminal, POLLIN, 0};
     if (poll(&in, 1, 100) != 1) continue;
     char buffer[4096];

@@ -68,7 +68,8 @@ nlohmann::ordered_json write_config(const ConfigKeys& keys);
 /// JSON Schema (draft 2020-12) with types, ranges, defaults and descriptions; unknown keys refused.
 nlohmann::ordered_json config_schema(const ConfigKeys& keys, const std::string& title);
 /// The keys of `section` as help lines: "  training.max_steps  integer, 1000   optimizer steps"; without one,
-/// the keys outside of sections and the sections by name. Throws UsageError on an unknown section.
+/// the keys outside of sections and the sections by name. Of a config of many keys without sections the keys'
+/// names, or help on those that begin with `section`. Throws UsageError where nothing has that name.
 std::string config_help(const ConfigKeys& keys, const std::string& section = "");
 
 /// Applies "a.b=value" to `json` (the value is JSON, or else a string). Throws UsageError on a malformed

@@ -68,6 +68,19 @@ TEST(Candidates, EachFilterKeepsWhatItSays) {
   expect_list(candidates(kFive, o, {}), {{1, 1}});
 }
 
+TEST(Candidates, TheLikeliestStaysWhereverItStands) {
+  const std::vector<float> logits = logits_of({0.3, 0.1, 0.6});
+  std::vector<SamplingOptions> kinds(4, plain());
+  kinds[0].top_p = 0;
+  kinds[1].min_p = 1;
+  kinds[2].top_k = 1;
+  kinds[3].temperature = 0;
+  for (const SamplingOptions& o : kinds) {
+    expect_list(candidates(logits, o, {}), {{2, 1}});
+    EXPECT_EQ(sample(logits, o, {}, 0.9), 2);
+  }
+}
+
 TEST(Candidates, FiltersFollowEachOther) {
   SamplingOptions o = plain();
   o.top_k = 3;     // 0.4, 0.25, 0.2 of 0.85
