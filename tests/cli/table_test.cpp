@@ -54,8 +54,10 @@ TEST_F(Tables, WhatIsReadIsNotWritten) {
   refused(ask("link.jsonl"), "same file");
   refused(ask("shots.jsonl", {"--overwrite", "--shots", path("shots.jsonl"), "--num-shots", "1"}), "shots");
   refused(ask("new.jsonl", {"--record", path("new.jsonl")}), "record");
-  fs::rename(place / "t.txt", place / "b.jsonl.run.json");
-  refused(ask("b.jsonl", {"--template", path("b.jsonl.run.json")}), "template");
+  fs::copy(place / "t.txt", place / "b.jsonl.run.json");
+  refused(generate({"--template", path("b.jsonl.run.json"), "--input", path("rows.jsonl"), "--output",
+                    path("b.jsonl")}),
+          "template");
   EXPECT_EQ(read_text(place / "rows.jsonl"), rows);
   EXPECT_EQ(read_text(place / "shots.jsonl"), shots);
   EXPECT_FALSE(fs::exists(place / "new.jsonl"));
@@ -64,12 +66,12 @@ TEST_F(Tables, WhatIsReadIsNotWritten) {
 
 TEST_F(Tables, AnotherFormIsNoticed) {
   write_text(place / "g.gbnf", "root ::= [a-z]{1,3}\n");
-  write_text(place / "s.json", "{\"enum\": [\"a\"]}");
+  write_text(place / "s.json", "{\"enum\": [false]}");
   for (const auto& [flag, file] : {std::pair{"--grammar", "g.gbnf"}, std::pair{"--json-schema", "s.json"}}) {
     const std::string output = std::string(file) + ".jsonl";
     ASSERT_EQ(ask(output, {flag, path(file)}).code, 0);
     ASSERT_EQ(ask(output, {flag, path(file)}).code, 0);
-    write_text(place / file, file[0] == 'g' ? "root ::= [a-z]{1,4}\n" : "{\"enum\": [\"b\"]}");
+    write_text(place / file, file[0] == 'g' ? "root ::= [a-z]{1,4}\n" : "{\"enum\": [1, false]}");
     refused(ask(output, {flag, path(file)}), "was made with other settings");
   }
 }
@@ -99,7 +101,7 @@ TEST_F(Tables, ARowThatCannotBeReadIsSkipped) {
 
 TEST_F(Tables, ACsvRunThatStoppedGoesOnWithSkip) {
   const std::string good = read_text(place / "rows.jsonl");
-  write_text(place / "rows.jsonl", good + "{\"who\": null}\n{\"who\": \"a dog\"}\n{\"who\": [}\n");
+  write_text(place / "rows.jsonl", good + "{bad\n{\"who\": \"a dog\"}\n{\"who\": [}\n");
   for (const bool choose : {false, true}) {
     const std::string name = choose ? "choices.csv" : "texts.csv";
     Arguments more = {"--template", path("t.txt"), "--input", path("rows.jsonl"), "--output", path(name)};
@@ -144,7 +146,7 @@ TEST_F(Tables, ACutFormIsToldAgainWhereTheTableIsContinued) {
   const RunResult again = ask("a.csv", form);
   EXPECT_EQ(again.code, 3);
   EXPECT_SAYS(again.err, "3 answers there ended before they were whole");
-  write_text(place / "run/model/chat_template.jinja", "{{ messages[-1].content }}");
+  write_text(place / "run/model/chat_template.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
   const RunResult talk = run_program(
       "generate", {"--model", path("run"), "--chat", "-n", "3", "--regex", "[a-z]{40}"}, "a cat\n");
   EXPECT_EQ(talk.code, 3);
@@ -184,7 +186,7 @@ TEST_F(Tables, WhatDoesNothingOrIsMissingIsWrongUsage) {
   refused(generate({"--input", path("rows.jsonl"), "--null"}), "--null");
   refused(run_program("generate", {"--model", path("run"), "a", "--choices", "x,y", "--set", "regex=\"b\""}),
           "beside them");
-  for (const char* flag : {"--template", "--shots", "--grammar", "--json-schema", "--input"})
+  for (const char* flag : {"--template", "--shots", "--grammar", "--json-schema"})
     refused(generate({flag, path("none"), "--output", path("a.jsonl"), "--input", path("rows.jsonl")}),
             "none");
 }
