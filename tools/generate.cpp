@@ -113,6 +113,25 @@ struct Loaded {
   }
 };
 
+/// --dry-run: the prompts as the model would get them.
+int show_finished(const Loaded& l, const Generator::Source& source) {
+  const GenerationOptions& options = l.config.options;
+  const int64_t virtual_count = static_cast<int64_t>(l.model.virtual_ids().size());
+  const int64_t context =
+      options.context > 0 ? std::min(l.context(), options.context - virtual_count) : l.context();
+  int64_t next = 0;
+  const Generator::Source fitted = [&](GenerationRequest& request) {
+    if (!source(request)) return false;
+    if (l.config.chooses()) return true;  // the longest choice counts, too
+    const size_t given = request.ids.size();
+    if (request.index >= 0) next = request.index;
+    fit_prompt(request.ids, next++, context, l.tokenizer, options);
+    if (request.ids.size() < given && l.tokenizer) request.prompt = l.tokenizer->decode(request.ids);
+    return true;
+  };
+  return print_prompts(fitted, l.flags.common.json);
+}
+
 int answer_prompts(const Loaded& l) {
   const std::string& format = l.flags.prompts.format;
   if (format != "text" && format != "jsonl")
@@ -122,7 +141,7 @@ int answer_prompts(const Loaded& l) {
   from.keep_inputs = l.recorder != nullptr;
   Prompts prompts =
       open_prompts(from, std::make_shared<const PromptWriter>(l.config.prompt, l.tokenizer), l.tokenizer);
-  if (l.flags.dry_run) return print_prompts(prompts.source, l.flags.common.json);
+  if (l.flags.dry_run) return show_finished(l, prompts.source);
   if (l.flags.show_prompt) prompts.source = shown_prompts(std::move(prompts.source));
   if (l.config.chooses()) {
     ChoiceScorer scorer(l.model, *l.tokenizer, l.pool, l.config.choices);
@@ -140,7 +159,7 @@ int answer_table(const Loaded& l, const nlohmann::ordered_json& made_by) {
   if (c.options.echo) throw UsageError("--echo: a table has the prompts in a column of their own");
   TableRun table(c.table, std::make_shared<const PromptWriter>(c.prompt, l.tokenizer), c.options,
                  c.options.truncate_left ? 0 : l.context(), l.flags.common.json, l.flags.show_prompt);
-  if (l.flags.dry_run) return print_prompts(table.source(), l.flags.common.json);
+  if (l.flags.dry_run) return show_finished(l, table.source());
   table.open_output(made_by, l.flags.overwrite);
   if (c.chooses()) {
     ChoiceScorer scorer(l.model, *l.tokenizer, l.pool, c.choices);

@@ -4,6 +4,7 @@
 // After unistd.h: it wants size_t.
 #include <editline/readline.h>
 
+#include <csetjmp>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
@@ -21,16 +22,34 @@ constexpr const char* kHelp =
     "/reset      forget the conversation\n"
     "/save FILE  write it as a row {\"messages\": [...]}\n"
     "/exit       leave (so does ctrl-D)\n"
-    "ctrl-C stops an answer.";
+    "ctrl-C stops an answer, or clears the line.";
 
-volatile std::sig_atomic_t stop_wanted = 0;
-void on_interrupt(int) { stop_wanted = 1; }
+volatile std::sig_atomic_t stop_wanted = 0, at_prompt = 0;
+sigjmp_buf prompt_begin;
+/// The line editor knows no other way to give up a line than to be left.
+void on_interrupt(int) {
+  stop_wanted = 1;
+  if (at_prompt) siglongjmp(prompt_begin, 1);
+}
 
-/// While it lives, SIGINT only takes note.
+/// A line with the editor; nullptr at the end of the input. A jump passes no destructor.
+char* edited_line() {
+  if (sigsetjmp(prompt_begin, 1) != 0) {
+    at_prompt = 0;
+    std::fputs("\n", stdout);
+    std::fflush(stdout);
+    std::fputs("/exit or ctrl-D leaves.\n", stderr);
+  }
+  at_prompt = 1;
+  char* const typed = ::readline("> ");
+  at_prompt = 0;
+  return typed;
+}
+
+/// While it lives, SIGINT stops an answer or clears a line and no more.
 class InterruptWatch {
  public:
   InterruptWatch() {
-    stop_wanted = 0;
     struct sigaction action {};
     action.sa_handler = on_interrupt;
     ::sigaction(SIGINT, &action, &before_);
@@ -58,16 +77,22 @@ class Chat {
         recorder_(recorder),
         terminal_(::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO)) {}
 
-  void run() {
-    if (terminal_) info("/help lists the commands.");
+  /// The exit code.
+  int run() {
+    std::optional<InterruptWatch> watch;
+    if (terminal_) {
+      watch.emplace();
+      info("/help lists the commands.");
+    }
     while (const std::optional<std::string> line = read_line()) {
       if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
       if (line->front() == '/') {
-        if (!command(*line)) return;
+        if (!command(*line)) break;
       } else {
         turn(*line);
       }
     }
+    return code_;
   }
 
  private:
@@ -78,8 +103,8 @@ class Chat {
       if (line.ends_with('\r')) line.pop_back();
       return line;
     }
-    rl_catch_signals = 1;  // puts the terminal in order before a signal ends the program
-    char* const typed = ::readline("> ");
+    rl_catch_signals = 1;  // puts the terminal in order before a signal does its work
+    char* const typed = edited_line();
     if (!typed) {
       write_out("\n");
       return std::nullopt;
@@ -126,7 +151,9 @@ class Chat {
       int64_t dropped = 0;
       Prompt prompt = conversation_.prompt(room_, dropped);
       if (dropped > 0)
-        info(cat("The oldest ", dropped, " turns are left out: they no longer fit the context."));
+        info(dropped == 1
+                 ? "The oldest turn is left out: it no longer fits the context."
+                 : cat("The oldest ", dropped, " turns are left out: they no longer fit the context."));
       answer = answer_to(std::move(prompt));
     } catch (const Error& e) {
       if (!terminal_) throw;
@@ -143,8 +170,7 @@ class Chat {
     const auto out = [](const std::string& more) {
       if (!write_out(more)) throw ReaderGone();
     };
-    std::optional<InterruptWatch> watch;
-    if (terminal_) watch.emplace();
+    stop_wanted = 0;
     const auto source = [&](GenerationRequest& request) {
       if (given) return false;
       request = request_of(std::move(prompt));
@@ -168,6 +194,7 @@ class Chat {
             }
             written = r.text;
             if (recorder_) recorder_->add(r, conversation_.messages().back()["content"]);
+            report_cut(r, options_.num_samples, code_);
           },
           json_ ? Generator::Stream{} : stream);
     } catch (const Stopped&) {
@@ -183,6 +210,7 @@ class Chat {
   bool json_;
   Recorder* recorder_;
   bool terminal_;
+  int code_ = 0;
 };
 }  // namespace
 
@@ -191,10 +219,10 @@ int run_chat(Generator& generator, const Tokenizer& tokenizer, const GenerationO
   const ChatWriter writer(tokenizer);
   Chat chat(generator, writer, options, system, room, json, recorder);
   try {
-    chat.run();
+    return chat.run();
   } catch (const ReaderGone&) {
+    return 0;
   }
-  return 0;
 }
 
 }  // namespace llmtool

@@ -68,7 +68,16 @@ void check_flags(const GenerateFlags& flags, const GenerateConfig& config) {
     if (!scores && key.starts_with("choices")) refuse("without --choices");
     if (!beams && of_beams.contains(key)) refuse("without --num-beams");
     if (beams && samples) refuse("beside --num-beams, which does not sample");
+    if (key == "draft_tokens" && config.speculative == "none") refuse("without --speculative");
+    if ((key == "num_shots" || key == "shot_selection") && config.prompt.shots.empty())
+      refuse("without --shots");
+    if (key == "on_error" && config.table.input.empty()) refuse("without --input");
+    if (key == "logprobs" && !flags.common.json) refuse("without --json");
   }
+  if (flags.overwrite && config.table.output.empty())
+    throw UsageError("--overwrite: means nothing without --output");
+  if (flags.prompts.nul_separated && !config.table.input.empty())
+    throw UsageError("--null: means nothing beside --input, whose rows are those of a table");
 }
 }  // namespace
 
@@ -99,7 +108,10 @@ GenerateConfig read_generate_config(const GenerateFlags& flags) {
   for (const std::string& stop : config.options.stop_strings) {
     if (stop.empty()) throw UsageError("stop: expected a text, found an empty one");
   }
+  check_files(config);
   config.options.grammar = form_of(config);
+  if (config.options.grammar && config.chooses())
+    throw UsageError("choices: expected no regex, grammar or json_schema beside them, found one");
   return config;
 }
 

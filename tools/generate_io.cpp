@@ -188,6 +188,7 @@ Generator::Source shown_prompts(Generator::Source source) {
 int print_prompts(const Generator::Source& source, bool json) {
   int64_t index = 0;
   for (GenerationRequest request; source(request); ++index) {
+    if (request.index >= 0) index = request.index;
     const nlohmann::ordered_json row = {
         {"index", index}, {"prompt", request.prompt}, {"prompt_ids", request.ids}};
     const std::string text =

@@ -1,5 +1,10 @@
 #include "generate_record.h"
 
+#include <algorithm>
+#include <filesystem>
+#include <span>
+#include <utility>
+
 #include "llmtool/io/files.h"
 
 namespace llmtool {
@@ -8,13 +13,14 @@ Recorder::Recorder(const std::string& database, const PromptSettings& prompt, Va
     : store_(database, RecordStore::Mode::create) {
   const bool of_file = !prompt.template_file.empty();
   const std::string whole = "{" + prompt.field + "}";  // the template that a plain prompt amounts to
-  common_.template_id.name = of_file ? prompt.template_file : whole;
+  common_.template_id.name =
+      of_file ? std::filesystem::path(prompt.template_file).filename().string() : whole;
   common_.template_text = of_file ? read_file(prompt.template_file) : whole;
   common_.model = std::move(model);
   common_.settings = std::move(settings);
 }
 
-void Recorder::add(const GenerationResult& result, Json input) {
+Record Recorder::record_of(const GenerationResult& result, Json input) const {
   Record record = common_;
   record.input = std::move(input);
   record.prompt = result.prompt;
@@ -22,7 +28,23 @@ void Recorder::add(const GenerationResult& result, Json input) {
   record.sample = result.sample;
   record.tokens = static_cast<int64_t>(result.ids.size());
   record.finish_reason = result.finish_reason;
-  store_.add(record);
+  return record;
+}
+
+void Recorder::add(const GenerationResult& result, Json input) {
+  store_.add(record_of(result, std::move(input)));
+}
+
+void Recorder::hold(const GenerationResult& result, Json input) {
+  held_.push_back(record_of(result, std::move(input)));
+}
+
+void Recorder::write() {
+  const std::vector<Record> records = std::exchange(held_, {});
+  const auto known = std::min(records.size(), static_cast<size_t>(maybe_known_));
+  if (known > 0) store_.import(std::span(records).first(known));
+  if (known < records.size()) store_.add(std::span(records).subspan(known));
+  maybe_known_ -= static_cast<int64_t>(known);
 }
 
 }  // namespace llmtool

@@ -10,7 +10,7 @@
 
 namespace llmtool {
 
-/// Each answer is on the disk when add() returns. Other processes may write to the same database.
+/// Other processes may write to the same database.
 class Recorder {
  public:
   using Json = nlohmann::ordered_json;
@@ -19,12 +19,21 @@ class Recorder {
   /// be used.
   Recorder(const std::string& database, const PromptSettings& prompt, Variant model, Json settings);
 
-  /// `input`: the row that was asked, or its text.
+  /// `input`: the row that was asked, or its text. The answer is on the disk when add() returns.
   void add(const GenerationResult& result, Json input);
+  /// The same of answers that come fast: those held are on the disk when write() returns.
+  void hold(const GenerationResult& result, Json input);
+  void write();
+  /// The next `answers` may be there already, from a run that was killed.
+  void expect_known(int64_t answers) { maybe_known_ = answers; }
 
  private:
+  Record record_of(const GenerationResult& result, Json input) const;
+
   RecordStore store_;
   Record common_;
+  std::vector<Record> held_;
+  int64_t maybe_known_ = 0;
 };
 
 }  // namespace llmtool

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
+#include <utility>
 
 #include "generate_config.h"
 #include "llmtool/core/error.h"
@@ -11,12 +13,51 @@ namespace llmtool {
 
 namespace {
 using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
 struct ReaderGone {};
+/// A transaction takes some hundredths of a second: rows that come faster share one.
+constexpr double kHoldSeconds = 0.2;
+constexpr size_t kMostHeld = 64;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
+
+std::string counted(int64_t n, const char* what) { return cat(n, " ", what, n == 1 ? "" : "s"); }
+
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code none;
+  if (fs::exists(a, none) && fs::exists(b, none)) return fs::equivalent(a, b, none);
+  return fs::weakly_canonical(fs::absolute(a), none) == fs::weakly_canonical(fs::absolute(b), none);
+}
 }  // namespace
+
+void check_files(const GenerateConfig& c) {
+  const std::pair<const char*, const std::string*> read[] = {{"template", &c.prompt.template_file},
+                                                             {"shots", &c.prompt.shots},
+                                                             {"grammar", &c.grammar},
+                                                             {"json_schema", &c.json_schema}};
+  for (const auto& [key, file] : read) {
+    if (!file->empty() && *file != "-" && !fs::exists(*file))
+      throw UsageError(cat(key, ": ", *file, ": expected a file, found none"));
+  }
+  const std::string& output = c.table.output;
+  if (output.empty()) return;
+  if (!output.ends_with(".jsonl") && !output.ends_with(".csv"))
+    throw UsageError(cat("output: expected a name that ends in .jsonl or .csv, found ", output,
+                         "; without --output the rows go to standard output"));
+  std::vector<std::pair<const char*, const std::string*>> others(std::begin(read), std::end(read));
+  others.insert(
+      others.end(),
+      {{"input", &c.table.input}, {"record", &c.record}, {"prompt_cache", &c.options.prompt_cache}});
+  for (const auto& [key, file] : others) {
+    for (const std::string& written : {output, output + ".run.json"}) {
+      if (!file->empty() && *file != "-" && same_file(written, *file))
+        throw UsageError(cat("output: ", written, " would take the place of the ", key, ", ", *file,
+                             ", which is the same file; give another name"));
+    }
+  }
+}
 
 TableRun::TableRun(const TableSettings& settings, std::shared_ptr<const PromptWriter> writer,
                    const GenerationOptions& options, int64_t room, bool details, bool show_prompt)
@@ -30,6 +71,7 @@ TableRun::TableRun(const TableSettings& settings, std::shared_ptr<const PromptWr
 
 void TableRun::open_output(const Json& made_by, bool overwrite) {
   if (settings_.output.empty()) return;
+  continued_ = !overwrite && fs::exists(settings_.output + ".run.json");
   output_.emplace(settings_.output, made_by, overwrite);
   resume();
 }
@@ -37,6 +79,7 @@ void TableRun::open_output(const Json& made_by, bool overwrite) {
 /// Walks over the answers that are there: all samples of one row behind the other, or its error alone.
 void TableRun::resume() {
   int64_t whole = 0, index = 0, sample = 0;  // rows of the output that are of whole groups
+  int64_t cut = 0, whole_cut = 0;            // answers that ended early
   for (int64_t i = 0; i < output_->rows(); ++i) {
     const Json row = output_->row(i);
     const auto wrong = [&](const std::string& what) {
@@ -48,20 +91,27 @@ void TableRun::resume() {
       return row.contains(name) && AnswerFile::cell(row[name]) == std::to_string(value);
     };
     if (!says("index", index) || !says("sample", sample)) wrong("another index or sample");
-    const Json input = rows_[index];
+    const Json input = input_of(index);
     for (const auto& [name, value] : input.items()) {
-      if (!row.contains(column(name)) || AnswerFile::cell(row[column(name)]) != AnswerFile::cell(value))
-        wrong(cat("another ", column(name)));
+      const std::string ours = column(name, input);
+      if (!row.contains(ours) || AnswerFile::cell(row[ours]) != AnswerFile::cell(value))
+        wrong(cat("another ", ours));
     }
+    cut += row.contains("complete") && AnswerFile::cell(row["complete"]) == "false";
     const bool failed = row.contains("finish_reason") && row["finish_reason"] == "error";
     if (++sample < options_.num_samples && !failed) continue;
     sample = 0;
     ++index;
     whole = i + 1;
+    whole_cut = cut;
   }
   output_->truncate(whole);
   first_ = next_ = index;
   if (first_ > 0) info(cat(settings_.output, ": goes on behind row ", first_, " of ", rows_.size()));
+  if (whole_cut == 0) return;
+  code_ = kCutShort;
+  warn(cat(settings_.output, ": ", counted(whole_cut, "answer"), " there ended before ",
+           whole_cut == 1 ? "it was" : "they were", " whole"));
 }
 
 bool TableRun::next(GenerationRequest& request) {
@@ -93,24 +143,59 @@ Generator::Source TableRun::source() {
 }
 
 /// What a column of the input is called in the output.
-std::string TableRun::column(const std::string& name) const {
+std::string TableRun::column(const std::string& name, const Json& input) const {
   static const char* const kOurs[] = {"index",    "sample", "response",     "finish_reason",
                                       "error",    "ids",    "logprobs",     "top_logprobs",
                                       "complete", "choice", "probabilities"};
   const bool ours = std::find(std::begin(kOurs), std::end(kOurs), name) != std::end(kOurs);
-  return ours || (name == "prompt" && writer_->adds()) ? "input_" + name : name;
+  if (!ours && (name != "prompt" || !writer_->adds())) return name;
+  std::string other = "input_" + name;
+  while (input.contains(other)) other = "input_" + other;
+  return other;
+}
+
+/// The row; one that cannot be read has columns without values.
+Json TableRun::input_of(int64_t index) {
+  try {
+    return rows_[index];
+  } catch (const Error&) {
+  }
+  for (int64_t i = 0; i < rows_.size() && !blank_; ++i) {
+    try {
+      blank_ = rows_[i];
+    } catch (const Error&) {
+    }
+  }
+  if (!blank_) blank_ = Json::object();
+  for (auto& [name, value] : blank_->items()) value = nullptr;
+  return *blank_;
 }
 
 void TableRun::write(int64_t index, const Json& fields) {
   Json row = Json::object();
-  const Json input = rows_[index];
-  for (const auto& [name, value] : input.items()) row[column(name)] = value;
+  const Json input = input_of(index);
+  for (const auto& [name, value] : input.items()) row[column(name, input)] = value;
   row.update(fields);
+  if (!recorder_) return put(row);
+  held_.push_back(std::move(row));
+  if (held_.size() >= kMostHeld || now() - last_written_ > kHoldSeconds) write_held();
+}
+
+/// Records first: a row that is there is not asked again.
+void TableRun::write_held() {
+  const std::vector<Json> rows = std::exchange(held_, {});
+  if (rows.empty()) return;
+  recorder_->write();
+  for (const Json& row : rows) put(row);
+  last_written_ = now();
+}
+
+void TableRun::put(const Json& row) {
   if (output_) return output_->append(row);
   if (!write_out(row.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n")) throw ReaderGone();
 }
 
-/// Those in front of row `before`. Their fields are the same as an answer's, for a CSV file has one heading.
+/// Those in front of row `before`.
 void TableRun::write_skipped(int64_t before) {
   while (!skipped_.empty() && skipped_.begin()->first < before) {
     GenerationResult none;
@@ -128,10 +213,10 @@ Json TableRun::fields_of(const GenerationResult& r, const std::string& error) co
     add_choice(fields, error.empty());
   } else {
     fields["response"] = r.text;
-    fields["finish_reason"] = r.finish_reason;
-    if (options_.grammar) fields["complete"] = r.complete;
   }
-  if (settings_.on_error == "skip") fields["error"] = error.empty() ? Json() : Json(error);
+  fields["finish_reason"] = r.finish_reason;
+  if (options_.grammar) fields["complete"] = r.complete;
+  fields["error"] = error.empty() ? Json() : Json(error);
   if (details_ && !choices_) {
     const Json all = result_row(r, options_, nullptr);
     for (const char* name : {"ids", "logprobs", "top_logprobs"}) fields[name] = all[name];
@@ -139,8 +224,9 @@ Json TableRun::fields_of(const GenerationResult& r, const std::string& error) co
   return fields;
 }
 
-void TableRun::deliver(const GenerationResult& r) {
+void TableRun::deliver(const GenerationResult& r, Recorder* recorder) {
   write_skipped(r.index);
+  if (recorder) recorder->hold(r, rows_[r.index]);
   write(r.index, fields_of(r, ""));
   tokens_ += static_cast<int64_t>(r.ids.size());
   if (r.sample + 1 == options_.num_samples) show_progress_of(r.index + 1);
@@ -175,51 +261,62 @@ void TableRun::add_choice(Json& fields, bool scored) const {
   }
   fields["probabilities"] = std::move(probabilities);
   if (details_) fields["logprobs"] = std::move(logprobs);
-  if (!scored) fields["finish_reason"] = "error";
 }
 
 /// Asks all rows and says how it went; the exit code.
-int TableRun::go_through(const std::function<void(const Generator::Source&)>& ask) {
-  began_ = now();
+int TableRun::go_through(const std::function<void(const Generator::Source&)>& ask, Recorder* recorder) {
+  began_ = last_written_ = now();
+  recorder_ = recorder;
+  // As many as one that was killed may have recorded without their rows.
+  if (recorder && continued_) recorder->expect_known(static_cast<int64_t>(kMostHeld) + options_.num_samples);
   try {
-    ask(show_prompt_ ? shown_prompts(source()) : source());
-    write_skipped(rows_.size());
+    try {
+      ask(show_prompt_ ? shown_prompts(source()) : source());
+      write_skipped(rows_.size());
+    } catch (const ReaderGone&) {
+      throw;
+    } catch (...) {
+      write_held();
+      if (output_) output_->sync();
+      throw;
+    }
+    write_held();
   } catch (const ReaderGone&) {
     return 0;
-  } catch (...) {
-    if (output_) output_->sync();
-    throw;
   }
   show_progress("");
-  if (skipped_count_ > 0) warn(cat(skipped_count_, " rows have an error instead of an answer"));
+  if (skipped_count_ > 0)
+    warn(cat(counted(skipped_count_, "row"), skipped_count_ == 1 ? " has" : " have",
+             " an error instead of an answer"));
   if (!output_) return code_;
   output_->sync();
-  info(cat(settings_.output, ": ", rows_.size(), " rows answered, ", rows_.size() - first_,
+  info(cat(settings_.output, ": ", counted(rows_.size(), "row"), " answered, ", rows_.size() - first_,
            " of them now in ", human_time(now() - began_)));
   return code_;
 }
 
 int TableRun::answer(Generator& generator, Recorder* recorder) {
-  return go_through([&](const Generator::Source& source) {
-    generator.run(source, [&](const GenerationResult& r) {
-      if (recorder) recorder->add(r, rows_[r.index]);
-      report_cut(r, options_.num_samples, code_);
-      deliver(r);
-    });
-  });
+  return go_through(
+      [&](const Generator::Source& source) {
+        generator.run(source, [&](const GenerationResult& r) {
+          report_cut(r, options_.num_samples, code_);
+          deliver(r, recorder);
+        });
+      },
+      recorder);
 }
 
 int TableRun::choose(ChoiceScorer& scorer, const ChoiceOptions& options, Recorder* recorder) {
   choices_ = &options;
-  return go_through([&](const Generator::Source& source) {
-    GenerationRequest request;
-    while (source(request)) {
-      choice_ = scorer.score(request, request.index);
-      const GenerationResult r = as_answer(*choice_, options);
-      if (recorder) recorder->add(r, rows_[r.index]);
-      deliver(r);
-    }
-  });
+  return go_through(
+      [&](const Generator::Source& source) {
+        GenerationRequest request;
+        while (source(request)) {
+          choice_ = scorer.score(request, request.index);
+          deliver(as_answer(*choice_, options), recorder);
+        }
+      },
+      recorder);
 }
 
 }  // namespace llmtool

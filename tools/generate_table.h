@@ -22,9 +22,9 @@ struct TableSettings {
 };
 
 /// The rows of a table as prompts, their answers as rows: the input's columns, then index (of the row, from
-/// 0), sample, prompt (where it is not the row's own text), response and finish_reason; `details`: ids and
-/// log-probabilities, too. A column of the input that has such a name gets "input_" in front. A row that is
-/// skipped has its error instead of a response.
+/// 0), sample, prompt (where it is not the row's own text), response, finish_reason and error; `details`: ids
+/// and log-probabilities, too. A column of the input that has such a name gets "input_" in front. A row that
+/// is skipped has its error instead of a response; the columns are the same, for a CSV file has one heading.
 class TableRun {
  public:
   using Json = nlohmann::ordered_json;
@@ -48,12 +48,15 @@ class TableRun {
  private:
   bool next(GenerationRequest& request);
   void resume();
-  void deliver(const GenerationResult& result);
+  void deliver(const GenerationResult& result, Recorder* recorder);
+  Json input_of(int64_t index);
   void write(int64_t index, const Json& fields);
+  void put(const Json& row);
+  void write_held();
   Json fields_of(const GenerationResult& result, const std::string& error) const;
   void add_choice(Json& fields, bool scored) const;
-  int go_through(const std::function<void(const Generator::Source&)>& ask);
-  std::string column(const std::string& name) const;
+  int go_through(const std::function<void(const Generator::Source&)>& ask, Recorder* recorder);
+  std::string column(const std::string& name, const Json& input) const;
   void write_skipped(int64_t before);
   void show_progress_of(int64_t rows_done);
 
@@ -67,10 +70,18 @@ class TableRun {
   bool details_, show_prompt_;
   int code_ = 0;
   std::optional<AnswerFile> output_;
+  bool continued_ = false;
+  std::optional<Json> blank_;  // the columns of a row that can be read, without values
+  Recorder* recorder_ = nullptr;
+  std::vector<Json> held_;                  // rows whose records are not written yet
   int64_t next_ = 0, first_ = 0;            // row to ask; first that was not done before
   std::map<int64_t, std::string> skipped_;  // errors that are not written yet, by row
   int64_t skipped_count_ = 0, tokens_ = 0;
-  double began_ = 0, last_shown_ = 0;
+  double began_ = 0, last_shown_ = 0, last_written_ = 0;
 };
+
+/// The files that are named are there, and none of those read is one that is written, by whatever name.
+/// Throws UsageError.
+void check_files(const struct GenerateConfig& config);
 
 }  // namespace llmtool

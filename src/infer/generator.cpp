@@ -66,22 +66,26 @@ void Generator::Impl::read_echoed(Prefix& prefix) {
   }
 }
 
+void fit_prompt(std::vector<TokenId>& ids, int64_t index, int64_t context, const Tokenizer* tokenizer,
+                const GenerationOptions& options) {
+  const auto length = static_cast<int64_t>(ids.size());
+  if (ids.empty()) throw UsageError(cat("prompt ", index + 1, ": expected at least one token, found none"));
+  if (length <= context) return;
+  if (!options.truncate_left) {
+    throw Error(cat("prompt ", index + 1, ": ", length, " tokens do not fit the context of ", context,
+                    "; --truncate left drops the beginning"));
+  }
+  // Half of the context stays for the prompt, BOS in front.
+  const int64_t room = context - std::min(options.max_new_tokens, context / 2);
+  const bool has_bos = tokenizer && tokenizer->bos_id() >= 0 && ids[0] == tokenizer->bos_id() && room > 1;
+  ids.erase(ids.begin() + has_bos, ids.end() - (room - has_bos));
+}
+
 std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, int64_t index) {
   auto p = std::make_unique<Prefix>();
   p->index = index;
   auto& ids = request.ids;
-  const auto length_given = static_cast<int64_t>(ids.size());
-  if (ids.empty()) throw UsageError(cat("prompt ", index + 1, ": expected at least one token, found none"));
-  if (length_given > context && !options.truncate_left) {
-    throw Error(cat("prompt ", index + 1, ": ", ids.size(), " tokens do not fit the model's context of ",
-                    context, memory.virtual_count() == 0 ? "" : " behind the adapter's virtual tokens",
-                    "; --truncate left drops the beginning"));
-  }
-  if (length_given > context) {  // half of the context stays for the prompt, BOS in front
-    const int64_t room = context - std::min(options.max_new_tokens, context / 2);
-    const bool has_bos = tokenizer && tokenizer->bos_id() >= 0 && ids[0] == tokenizer->bos_id() && room > 1;
-    ids.erase(ids.begin() + has_bos, ids.end() - (room - has_bos));
-  }
+  fit_prompt(ids, index, context, tokenizer, options);
   p->request = std::move(request);
   const double start = now();
   const int64_t length = static_cast<int64_t>(p->request.ids.size());

@@ -146,7 +146,7 @@ TEST_F(Prompting, CsvInAndOut) {
   ASSERT_EQ(r.code, 0) << r.err;
   const std::string text = read_text(place / "a.csv");
   EXPECT_EQ(text.substr(0, text.find('\n')),
-            "who,input_response,note,index,sample,prompt,response,finish_reason");
+            "who,input_response,note,index,sample,prompt,response,finish_reason,error");
   EXPECT_SAYS(text, "the cat,x,\"a, \"\"b\"\"\nc\",0,0,the cat sees,");
   write_text(place / "a.csv", text.substr(0, text.size() - 10));
   EXPECT_EQ(generate(arguments).code, 0);
@@ -287,6 +287,11 @@ TEST_F(Prompting, OnATerminalControlCStopsTheAnswerOnly) {
   ASSERT_GT(child, 0);
   const std::string greeting = shown_until(terminal, "> ");
   EXPECT_SAYS(greeting, "> ");
+  // At the prompt it clears the line, however often.
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(write(terminal, "lost\x03", 5), 5);
+    EXPECT_SAYS(shown_until(terminal, "leaves.\r\n> "), "/exit or ctrl-D");
+  }
   ASSERT_EQ(write(terminal, "/help\n", 6), 6);
   EXPECT_SAYS(shown_until(terminal, "ctrl-C"), "/reset");
   ASSERT_EQ(write(terminal, "a cat\n", 6), 6);

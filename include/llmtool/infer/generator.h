@@ -121,6 +121,11 @@ class Generator {
   std::unique_ptr<Impl> impl_;
 };
 
+/// What a generator makes of a prompt's ids in a model's context (behind an adapter's virtual tokens): one
+/// that is too long loses its beginning, or is refused. Throws Error, UsageError where there are none.
+void fit_prompt(std::vector<TokenId>& ids, int64_t index, int64_t context, const Tokenizer* tokenizer,
+                const GenerationOptions& options);
+
 /// Bytes that a generator's step takes beside weights and caches.
 size_t generation_scratch(const Transformer& model, ThreadPool& pool, int64_t batch_size, bool echo);
 
