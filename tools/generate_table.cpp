@@ -187,7 +187,7 @@ int TableRun::go_through(const std::function<void(const Generator::Source&)>& as
   } catch (const ReaderGone&) {
     return 0;
   } catch (...) {
-    if (output_) output_->sync();
+    if (output_ && output_->rows() > 0) output_->sync();
     throw;
   }
   show_progress("");
