@@ -167,7 +167,7 @@ class Chat {
               out(r.text.substr(written.size()) + "\n");
             }
             written = r.text;
-            if (recorder_) recorder_->add(r, conversation_.messages().back()["content"]);
+            if (recorder_) recorder_->add(r, {{"messages", conversation_.messages()}});
           },
           json_ ? Generator::Stream{} : stream);
     } catch (const Stopped&) {

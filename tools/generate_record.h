@@ -19,7 +19,7 @@ class Recorder {
   /// be used.
   Recorder(const std::string& database, const PromptSettings& prompt, Variant model, Json settings);
 
-  /// `input`: the row that was asked, or its text.
+  /// `input`: the row that was asked, or its text; of a conversation a row with its messages.
   void add(const GenerationResult& result, Json input);
 
  private:
