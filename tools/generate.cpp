@@ -217,7 +217,9 @@ std::optional<Recorder> recorder_of(const GenerateConfig& config, const Generate
   const Variant model{flags.model, settings["model"]};
   for (const char* key : {"model", "template", "llmtool"})
     settings.erase(key);  // they have places of their own
-  return Recorder(config.record, config.prompt, model, std::move(settings));
+  PromptSettings prompt = config.prompt;
+  if (is_conversation(config, flags)) prompt.field = "messages";  // all of them make the prompt
+  return Recorder(config.record, prompt, model, std::move(settings));
 }
 
 int run_generate(GenerateFlags& flags) {

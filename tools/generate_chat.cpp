@@ -193,7 +193,7 @@ class Chat {
               out(r.text.substr(written.size()) + "\n");
             }
             written = r.text;
-            if (recorder_) recorder_->add(r, conversation_.messages().back()["content"]);
+            if (recorder_) recorder_->add(r, {{"messages", conversation_.messages()}});
             report_cut(r, options_.num_samples, code_);
           },
           json_ ? Generator::Stream{} : stream);

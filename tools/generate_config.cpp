@@ -50,6 +50,27 @@ void GenerateConfig::visit(ConfigVisitor& v) {
 }
 
 namespace {
+/// Flags that say how a sampler works which is off.
+void check_sampler_flags(const GenerateFlags& flags, const SamplingOptions& s) {
+  const struct {
+    const char *key, *needs;
+    bool on;
+  } details[] = {{"dynatemp_exponent", "--dynatemp-range", s.dynatemp_range > 0},
+                 {"xtc_threshold", "--xtc-probability", s.xtc_probability > 0},
+                 {"mirostat_tau", "--mirostat 2", s.mirostat == 2},
+                 {"mirostat_eta", "--mirostat 2", s.mirostat == 2},
+                 {"dry_base", "--dry-multiplier", s.dry_multiplier > 0},
+                 {"dry_allowed_length", "--dry-multiplier", s.dry_multiplier > 0},
+                 {"dry_penalty_last_n", "--dry-multiplier", s.dry_multiplier > 0},
+                 {"dry_sequence_breakers", "--dry-multiplier", s.dry_multiplier > 0}};
+  for (const auto& [key, value] : flags.given) {
+    for (const auto& detail : details) {
+      if (key == detail.key && !detail.on)
+        throw UsageError(cat(key, ": means nothing without ", detail.needs));
+    }
+  }
+}
+
 /// Flags that do nothing beside others are refused: choices are scored, not written, and beams do not sample.
 void check_flags(const GenerateFlags& flags, const GenerateConfig& config) {
   const std::set<std::string> of_beams = {"length_penalty", "early_stopping"};
@@ -105,6 +126,7 @@ GenerateConfig read_generate_config(const GenerateFlags& flags) {
                              : config.choices_normalize == "tokens" ? Normalize::tokens
                                                                     : Normalize::bytes;
   check_flags(flags, config);
+  check_sampler_flags(flags, config.options.sampling);
   for (const std::string& stop : config.options.stop_strings) {
     if (stop.empty()) throw UsageError("stop: expected a text, found an empty one");
   }

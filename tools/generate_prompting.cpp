@@ -12,7 +12,8 @@ void visit_prompting(ConfigVisitor& v, PromptSettings& prompt, TableSettings& ta
   v.string("system", prompt.system, "the system message of a chat");
   v.string("shots", prompt.shots,
            "file of rows with answers, which stand in front of the prompt as examples");
-  v.integer("num_shots", prompt.num_shots, {1, 1 << 20}, "so many of them");
+  v.integer("num_shots", prompt.num_shots, {1, 1 << 20},
+            "so many of them; null: 4, or all where there are fewer");
   v.choice("shot_selection", prompt.shot_selection, {"fixed", "random", "bm25"},
            "the first, some by seed and row, or the nearest to the prompt");
   v.string("shot_answer", prompt.shot_answer,
@@ -42,6 +43,8 @@ void add_prompting_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f)
          "--num-shots", [f](const int64_t& n) { f->given.emplace_back("num_shots", n); },
          "So many examples (default: 4)")
       ->group("Prompts");
+  add("--shot-answer", "shot_answer", "Their column with the answer (default: the usual one that is there)",
+      "COLUMN");
   add("--shot-selection", "shot_selection", "fixed (default), random, bm25: the nearest to the prompt",
       "HOW");
   add("--input", "input", "Table whose rows are asked (.jsonl, .json, .csv, .tsv; .gz, .zst)", "FILE");

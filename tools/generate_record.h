@@ -19,7 +19,8 @@ class Recorder {
   /// be used.
   Recorder(const std::string& database, const PromptSettings& prompt, Variant model, Json settings);
 
-  /// `input`: the row that was asked, or its text. The answer is on the disk when add() returns.
+  /// `input`: the row that was asked, or its text; of a conversation a row with its messages. The answer is on
+  /// the disk when add() returns.
   void add(const GenerationResult& result, Json input);
   /// The same of answers that come fast: those held are on the disk when write() returns.
   void hold(const GenerationResult& result, Json input);

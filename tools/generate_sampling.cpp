@@ -129,7 +129,17 @@ void add_sampler_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
   app.add_option_function<Texts>("--bad-word", give("bad_words"), "Text that never appears; may be repeated")
       ->allow_extra_args(false)
       ->group("Sampling");
-  app.add_option_function<Texts>("--samplers", give("samplers"), "Names in their order, commas between them")
+  app.add_option_function<Texts>(
+         "--samplers",
+         [give](const Texts& texts) {
+           Texts names;
+           for (const std::string& text : texts) {
+             const size_t from = std::min(text.find_first_not_of(' '), text.size());
+             names.push_back(text.substr(from, text.find_last_not_of(' ') + 1 - from));
+           }
+           give("samplers")(names);
+         },
+         "Names in their order, commas between them")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->group("Sampling");

@@ -277,7 +277,7 @@ int TableRun::go_through(const std::function<void(const Generator::Source&)>& as
       throw;
     } catch (...) {
       write_held();
-      if (output_) output_->sync();
+      if (output_ && output_->rows() > 0) output_->sync();
       throw;
     }
     write_held();

@@ -117,6 +117,10 @@ int run_compare(const CompareFlags& flags) {
   (templates ? second.templates : second.models) = {b};
   warn_of_other(store, flags, first, second);
   const Comparison c = compare(store, first, second);
+  if (c.compared() == 0)
+    throw Error(cat("nothing could be compared: expected inputs that both answered, with verdicts; found ",
+                    c.unjudged, " with an answer that is not judged, ", c.unpaired_first,
+                    " that A alone answered, and ", c.unpaired_second, " that B alone answered"));
   if (!flags.store.json) {
     print_comparison(c, a, b);
     if (flags.rows) print_rows(store, c);

@@ -26,12 +26,16 @@ struct ImportFlags {
 
 int run_import(const ImportFlags& flags) {
   const RowTable rows = RowTable::open(flags.file, flags.format);
-  RecordStore store(flags.store.path, RecordStore::Mode::create);
+  // A new database is there with its first rows: a table that cannot be read leaves none.
+  std::optional<RecordStore> store;
+  const auto open = [&] { store.emplace(flags.store.path, RecordStore::Mode::create); };
+  if (std::filesystem::exists(flags.store.path)) open();
   ImportCounts total;
   int64_t failed = 0;
   std::vector<Record> batch;
   const auto write = [&] {
-    const ImportCounts counts = store.import(batch);
+    if (!store) open();
+    const ImportCounts counts = store->import(batch);
     total.added += counts.added;
     total.known += counts.known;
     total.completed += counts.completed;

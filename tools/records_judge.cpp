@@ -8,6 +8,7 @@
 
 #include "command.h"
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
 #include "llmtool/data/row_table.h"
 #include "llmtool/io/json.h"
 #include "llmtool/records/judge.h"
@@ -91,7 +92,9 @@ RuleCounts judge_by_rule(RecordStore& store, const JudgeFlags& flags, RecordFilt
     store.judge(judged);
     judged.clear();
   };
+  int64_t total = 0;
   store.for_each(filter, [&](Record&& r) {
+    ++total;
     if (truth) {
       const auto expected = truth->of(r);
       if (!expected) return void(++counts.no_truth);
@@ -111,6 +114,8 @@ RuleCounts judge_by_rule(RecordStore& store, const JudgeFlags& flags, RecordFilt
     if (judged.size() == 500) write();
   });
   write();
+  if (!flags.key.empty() && counts.no_truth > 0 && counts.no_truth == total)
+    warn(cat("--key ", flags.key, ": no record's input matches a row of ", flags.truth));
   return counts;
 }
 

@@ -217,6 +217,10 @@ Sample RowShapes::read(const Json& row, const std::string& origin) const {
       throw Error(cat(origin, ": expected a column ", *name, ", which data.fields names, found ",
                       at == row.end() ? columns_of(row) : "null in it"));
   }
+  if (row.contains("chosen") && row.contains("rejected"))
+    throw Error(cat(origin,
+                    ": a preference pair (chosen, rejected) is for preference training, which is not there "
+                    "yet; `llmtool records export --to finetune` writes rows with prompt and completion"));
   throw Error(cat(origin, ": a row with ", columns_of(row),
                   " is of no known shape: expected text; prompt and completion; instruction and output; "
                   "messages; or conversations. data.fields maps other names to these, data.prompt_template "

@@ -198,7 +198,7 @@ PromptCacheFile::PromptCacheFile(std::filesystem::path path, const Transformer& 
       key_{fingerprint_of(model, pool), tokenizer ? tokenizer->hash() : 0, type} {}
 
 ReadText PromptCacheFile::read(bool whole) const {
-  if (!std::filesystem::exists(path_)) return {};
+  if (!std::filesystem::exists(path_) || std::filesystem::is_empty(path_)) return {};
   const MappedFile file(path_);
   const std::vector<int32_t> virtual_ids = model_.virtual_ids();
   ReadText text = read_prompt_cache(file.bytes(), path_.string(), key_, model_.config(), virtual_ids, whole);

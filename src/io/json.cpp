@@ -60,6 +60,8 @@ class Guard : public nlohmann::json_sax<json> {
 }  // namespace
 
 std::string shown(const json& value) {
+  // JSON has no such numbers, and would say null.
+  if (value.is_number_float() && !std::isfinite(value.get<double>())) return cat(value.get<double>());
   const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
   if (text.size() <= 60) return text;
   size_t end = 57;

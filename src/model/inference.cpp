@@ -21,11 +21,11 @@ std::vector<int64_t> pasts_of(std::span<KvCache* const> caches) {
 
 void Transformer::Impl::outgrow(Exec& exec, KvCache& cache, int64_t more) const {
   const RopeSettings& rope = config.rope_scaling;
-  if (rope.scaling != RopeScaling::longrope || exec.dry()) return;
+  if (rope.scaling != RopeScaling::longrope) return;
   const auto trained = static_cast<int64_t>(rope.original_positions);
   if (cache.length == 0 || cache.length > trained || cache.length + more <= trained) return;
   const std::vector<int32_t> ids(cache.ids.begin(), cache.ids.begin() + cache.length);
-  cache.cut(0);
+  if (!exec.dry()) cache.cut(0);  // a dry run counts the memory alone
   read(exec, ids, cache, trained + 1, {});
 }
 

@@ -63,6 +63,7 @@ std::vector<std::string> cells_of(const std::string& record) {
 
 AnswerFile::AnswerFile(fs::path path, const Json& settings, bool overwrite)
     : path_(std::move(path)), csv_(path_.extension() == ".csv") {
+  const bool is_new = !fs::exists(path_);
   fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd_ < 0) fail(path_, "cannot be opened");
   try {
@@ -78,6 +79,7 @@ AnswerFile::AnswerFile(fs::path path, const Json& settings, bool overwrite)
       compare(settings, beside);
       index();
     } else {
+      unused_ = is_new ? std::vector{path_, beside} : std::vector{beside};
       write_file(beside, settings.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
     }
   } catch (...) {
@@ -87,7 +89,11 @@ AnswerFile::AnswerFile(fs::path path, const Json& settings, bool overwrite)
   synced_ = now();
 }
 
-AnswerFile::~AnswerFile() { ::close(fd_); }
+AnswerFile::~AnswerFile() {
+  std::error_code ignored;
+  for (const fs::path& file : unused_) fs::remove(file, ignored);  // while others are kept out
+  ::close(fd_);
+}
 
 void AnswerFile::compare(const Json& settings, const fs::path& file) const {
   const std::string way_out = "; --overwrite begins anew, another --output keeps both";
@@ -207,11 +213,13 @@ void AnswerFile::append(const Json& row) {
   }
   size_ += line.size();
   ends_.push_back(size_);
+  unused_.clear();
   if (now() - synced_ > kSyncSeconds) sync();
 }
 
 void AnswerFile::sync() {
   if (::fsync(fd_) != 0) fail(path_, "cannot be synchronised");
+  unused_.clear();
   synced_ = now();
 }
 

@@ -1,5 +1,6 @@
 #include "llmtool/prompt/prompt_writer.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "data/messages.h"
@@ -7,6 +8,7 @@
 #include "llmtool/data/row_table.h"
 #include "llmtool/io/files.h"
 #include "llmtool/io/json.h"
+#include "text/utf8.h"
 
 namespace llmtool {
 
@@ -18,23 +20,36 @@ std::string read_template(const std::string& file) {
   if (!std::filesystem::is_regular_file(file))
     throw UsageError(cat("--template: ", file, ": expected a file with {column} slots, found none"));
   std::string text = read_file(file, size_t{1} << 20);
+  if (const size_t good = utf8_valid_length(text); good < text.size())
+    throw UsageError(cat("--template: ", file, ": expected UTF-8, found other bytes at byte ", good + 1));
   if (text.ends_with('\n')) text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
   return text;
 }
 
-/// The column named, or the first that is there of those that usually hold answers.
+/// The column named, or the one that is there of those that usually hold answers.
 std::string answer_of(const Json& row, const std::string& column, const std::string& origin) {
-  static const char* const kUsual[] = {"completion", "output", "answer", "response", "label"};
-  if (!column.empty() && row.contains(column)) return text_of(row[column], column, origin);
-  for (const char* name : kUsual) {
-    if (column.empty() && row.contains(name)) return text_of(row[name], name, origin);
+  std::vector<std::string> there;
+  for (const char* name : {"completion", "output", "answer", "response", "label"}) {
+    if (column.empty() && row.contains(name)) there.emplace_back(name);
   }
-  throw Error(cat(origin, ": expected an answer in ",
-                  column.empty()
-                      ? "a column completion, output, answer, response or label (shot_answer names another)"
-                      : "the column " + column,
-                  ", found ", columns_of(row)));
+  if (!column.empty() && row.contains(column)) there = {column};
+  if (there.size() > 1)
+    throw UsageError(cat(origin, ": expected one column that may hold the answer, found ", there[0], " and ",
+                         there[1], "; --shot-answer says which it is"));
+  if (there.empty())
+    throw Error(
+        cat(origin, ": expected an answer in ",
+            column.empty()
+                ? "a column completion, output, answer, response or label (--shot-answer names another)"
+                : "the column " + column,
+            ", found ", columns_of(row)));
+  const Json& value = row[there[0]];
+  std::string answer = value.is_null() ? "" : text_of(value, there[0].c_str(), origin);
+  if (answer.find_first_not_of(" \t\r\n") == std::string::npos)
+    throw Error(cat(origin, ": ", there[0], ": expected an example's answer, found ",
+                    value.is_null() ? "null" : "an empty one"));
+  return answer;
 }
 
 bool blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
@@ -58,13 +73,16 @@ PromptWriter::PromptWriter(const PromptSettings& settings, const Tokenizer* toke
   if (!settings.template_file.empty())
     template_.emplace(read_template(settings.template_file), settings.template_file);
   if (settings.chat) chat_.emplace(*tokenizer);
-  if (!settings.shots.empty())
-    selector_.emplace(read_shots(), settings.num_shots, shot_selection(settings.shot_selection),
-                      settings.seed);
+  if (settings.shots.empty()) return;
+  constexpr int64_t kUsual = 4;
+  std::vector<Shot> shots = read_shots();
+  const int64_t count = settings.num_shots.value_or(std::min(kUsual, static_cast<int64_t>(shots.size())));
+  selector_.emplace(std::move(shots), count, shot_selection(settings.shot_selection), settings.seed);
 }
 
 std::vector<Shot> PromptWriter::read_shots() const {
   const RowTable rows = RowTable::open(settings_.shots);
+  if (rows.size() == 0) throw UsageError(cat(settings_.shots, ": expected examples, found none"));
   std::vector<Shot> shots;
   for (int64_t i = 0; i < rows.size(); ++i) {
     const Json row = rows[i];

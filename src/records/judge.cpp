@@ -1,5 +1,6 @@
 #include "llmtool/records/judge.h"
 
+#include "grammar/canonical_json.h"
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
 
@@ -12,12 +13,17 @@ std::string_view trimmed(std::string_view text) {
   return from == std::string_view::npos ? "" : text.substr(from, text.find_last_not_of(kSpace) + 1 - from);
 }
 
-std::optional<nlohmann::json> json_in(const std::string& text) {
+/// One text for equal values: numbers by all their digits, which a double would round; nothing where the text
+/// is no JSON.
+std::optional<std::string> canonical(std::string_view text) {
+  if (constexpr std::string_view kMark = "\xEF\xBB\xBF"; text.starts_with(kMark))
+    text.remove_prefix(kMark.size());
   try {
-    return parse_json(text, "");
+    parse_json(text, "");
   } catch (const Error&) {
     return {};
   }
+  return canonical_json(text);
 }
 }  // namespace
 
@@ -44,10 +50,9 @@ Judge::Outcome Judge::judge(const Record& record) const {
   }
   if (!record.expected) return Outcome::no_expected;
   if (rule_.kind == JudgeRule::Kind::exact) return outcome(text(record.response) == text(*record.expected));
-  const auto expected = json_in(*record.expected);
+  const auto expected = canonical(*record.expected);
   if (!expected) return Outcome::expected_not_json;
-  const auto found = json_in(record.response);
-  return outcome(found && *found == *expected);
+  return outcome(canonical(record.response) == expected);
 }
 
 std::string Judge::name() const {

@@ -114,6 +114,18 @@ Record table_record(const Json& row, const AnswerColumns& columns, const std::st
   return r;
 }
 
+/// A column of an Alpaca table is called input, too: a whole record is known by the columns of its own, one
+/// that others wrote by any of them beside an input of columns.
+bool is_whole(const Json& row, const AnswerColumns& columns) {
+  const auto input = row.find("input");
+  if (input == row.end()) return false;
+  if (row.contains("template_version") && row.contains("settings_hash")) return true;
+  if (!input->is_object() || !(columns.prompt + columns.response + columns.expected).empty()) return false;
+  constexpr const char* kOwn[] = {"template",      "template_version", "model_hash", "settings",
+                                  "settings_hash", "verdict",          "judged_by"};
+  return std::any_of(std::begin(kOwn), std::end(kOwn), [&](const char* name) { return row.contains(name); });
+}
+
 /// Words with one space between them, by which duplicates are found; fine-tuning's linter does so, too.
 std::string words_of(const std::string& text) {
   std::string words;
@@ -156,10 +168,7 @@ Json row_of_record(const Record& r) {
 }
 
 Record record_of_row(const Json& row, const AnswerColumns& columns, const std::string& origin) {
-  // A column of an Alpaca table is called input, too: a whole record is known by the columns of its own.
-  const bool whole =
-      row.contains("template_version") && row.contains("settings_hash") && row.contains("input");
-  Record r = whole ? whole_record(row, origin) : table_record(row, columns, origin);
+  Record r = is_whole(row, columns) ? whole_record(row, origin) : table_record(row, columns, origin);
   r.sample = count_at(row, "sample", origin).value_or(0);
   r.finish_reason = text_at(row, "finish_reason");
   return r;

@@ -375,6 +375,15 @@ TEST_F(Generate, WaysOfRunningGiveTheSameAnswers) {
   EXPECT_EQ(generate({"the cat", "--prompt-cache", path("kv")}).code, 1);
 }
 
+TEST_F(Generate, AnEmptyPromptCacheIsNoneYet) {
+  write_text(place / "cache", "");
+  const Arguments asked = {"--prompt-cache", path("cache"), "-n", "3", "the cat"};
+  const RunResult first = generate(asked);
+  EXPECT_EQ(first.code, 0) << first.err;
+  EXPECT_GT(fs::file_size(place / "cache"), 0u);
+  EXPECT_EQ(generate(asked).out, first.out);
+}
+
 TEST_F(Generate, BeamsAndTheBestOfSeveral) {
   const auto beams = rows({"the cat", "--num-beams", "4", "--num-samples", "3", "-n", "8"});
   ASSERT_EQ(beams.size(), 3u);

@@ -164,6 +164,11 @@ TEST_F(Prompting, ARowThatCannotBeAskedStopsOrIsSkipped) {
   EXPECT_EQ(stopped.code, 1);
   EXPECT_SAYS(stopped.err, "rows.jsonl: row 2");
   EXPECT_EQ(json_rows(read_text(place / "a.jsonl")).size(), 1u);
+  const std::string rows_before = read_text(place / "rows.jsonl");
+  write_text(place / "rows.jsonl", "{\"whom\": \"x\"}\n");
+  EXPECT_EQ(ask("none.jsonl").code, 1);
+  EXPECT_FALSE(fs::exists(place / "none.jsonl") || fs::exists(place / "none.jsonl.run.json"));
+  write_text(place / "rows.jsonl", rows_before);
   const RunResult skipped = ask("a.jsonl", {"--on-error", "skip"});
   EXPECT_EQ(skipped.code, 0) << skipped.err;
   EXPECT_SAYS(skipped.err, "2 rows have an error");
@@ -222,7 +227,8 @@ TEST_F(Prompting, AConversationLineByLine) {
   EXPECT_EQ(none.code, 2);
   EXPECT_SAYS(none.err, "chat template");
   chat_template();
-  const Arguments chat = {"--chat", "--system", "so", "-n", "4", "--temp", "0", "--ignore-eos", "--json"};
+  const Arguments chat = {"--chat", "--system",     "so",     "-n",       "4",         "--temp",
+                          "0",      "--ignore-eos", "--json", "--record", path("r.db")};
   const std::string saved = path("saved.jsonl");
   const RunResult r = generate(chat, "a cat\nmy dog\n/save " + saved + "\n/reset\na cat\n/exit\nnever\n");
   ASSERT_EQ(r.code, 0) << r.err;
@@ -236,6 +242,10 @@ TEST_F(Prompting, AConversationLineByLine) {
   const json written = json_rows(read_text(saved))[0];
   ASSERT_EQ(written["messages"].size(), 5u);
   EXPECT_EQ(written["messages"][2]["content"], first);
+  const RunResult records = run_program("llmtool", {"records", "export", path("r.db")});
+  const json second = json_rows(records.out)[1];
+  EXPECT_EQ(second["input"]["messages"].size(), 4u) << records.out;
+  EXPECT_EQ(second["template"], "{messages}");
   // Plain, and a prompt that is asked alone.
   const RunResult plain =
       generate({"--chat", "--system", "so", "-n", "4", "--temp", "0", "--ignore-eos"}, "a cat\n");
@@ -310,7 +320,7 @@ TEST_F(Prompting, OnATerminalControlCStopsTheAnswerOnly) {
 
 TEST_F(Prompting, SamplersAreSaidAndSet) {
   const RunResult r =
-      generate({"a", "-n", "2", "--verbose", "--top-k", "5", "--samplers", "top_k,temperature", "--bad-word",
+      generate({"a", "-n", "2", "--verbose", "--top-k", "5", "--samplers", "top_k, temperature", "--bad-word",
                 "cat", "--logit-bias", "3=-2.5", "--logit-bias", "t=false"});
   ASSERT_EQ(r.code, 0) << r.err;
   EXPECT_SAYS(r.err, "samplers: logit_bias of 2 tokens, bad_words of");
@@ -322,6 +332,11 @@ TEST_F(Prompting, SamplersAreSaidAndSet) {
       {{"--logit-bias", "x"}, "TOKEN=NUMBER"},
       {{"--logit-bias", "99999=1"}, "99999"},
       {{"--mirostat", "1"}, "0 or 2"},
+      {{"--mirostat-tau", "4"}, "mirostat_tau: means nothing without --mirostat 2"},
+      {{"--xtc-threshold", "0.2"}, "without --xtc-probability"},
+      {{"--dry-sequence-breaker", "."}, "without --dry-multiplier"},
+      {{"--dynatemp-exponent", "2"}, "without --dynatemp-range"},
+      {{"--temperature", "nan"}, "found nan"},
       {{"--bad-word", ""}, "bad_words"},
       {{"--template", "none.txt"}, "none.txt"},
       {{"--input-format", "csv"}, "--input"},

@@ -162,6 +162,16 @@ TEST_F(Records, ComparesTemplatesRowByRow) {
   EXPECT_EQ(stats["preferences"], 9);
 }
 
+TEST_F(Records, WhatJoinsNothingIsSaid) {
+  fill();
+  const RunResult none = records("compare", {path("plain.txt"), path("few.txt")});
+  EXPECT_EQ(none.code, 1);
+  EXPECT_SAYS(none.err, "nothing could be compared");
+  const RunResult judged =
+      records("judge", {"--truth", path("truth.csv"), "--column", "label", "--key", "label"});
+  EXPECT_SAYS(judged.err, "--key label: no record's input matches");
+}
+
 TEST_F(Records, ExportsWhatCanBeTrainedOn) {
   fill();
   judge_by_truth();
@@ -282,6 +292,8 @@ TEST_F(Records, WrongRequestsAndBadFilesAreToldApart) {
   }
   EXPECT_FALSE(std::filesystem::exists(place / "nothing.jsonl"));
   write_text(place / "bad.jsonl", "{\"prompt\": \"p\"}\n");
+  EXPECT_EQ(test::run_program("llmtool", {"records", "import", path("new.db"), path("bad.jsonl")}).code, 1);
+  EXPECT_FALSE(std::filesystem::exists(place / "new.db"));
   const RunResult table = records("import", {path("bad.jsonl")});
   EXPECT_EQ(table.code, 1);
   EXPECT_SAYS(table.err, "bad.jsonl: row 1: response");
@@ -313,6 +325,11 @@ TEST_F(RecordsToFinetune, AcceptsWhatIsExported) {
       "llmtool", {"records", "export", path("r.db"), "--to", "finetune", "--output", path("rows.jsonl")});
   EXPECT_SAYS(out.err, "12 of the recommended 1,000 examples");
   EXPECT_SAYS(out.err, "left out: 12 that are the same as another");
+  write_text(place / "pairs.jsonl", "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}\n");
+  const RunResult pairs = test::run_program(
+      "finetune", {"--model", path("base"), "--data", path("pairs.jsonl"), "--output", path("no"), "--lora"});
+  EXPECT_EQ(pairs.code, 1);
+  EXPECT_SAYS(pairs.err, "preference training, which is not there yet");
   const RunResult r = test::run_program("finetune", {"--model", path("base"), "--data", path("rows.jsonl"),
                                                      "--output", path("run"), "--lora", "--dry-run"});
   EXPECT_EQ(r.code, 0) << r.err;

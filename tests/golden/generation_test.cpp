@@ -90,6 +90,35 @@ TEST_P(Generation, NoWayOfRunningChangesTheIds) {
   }
 }
 
+/// A draft model rereads its text, too, where this outgrows the length that longrope was trained for.
+TEST(Drafts, OfLongropeCrossItsTrainedLength) {
+  const Transformer model(load_transformer(test::goldens() / "phi3_longrope"));
+  ThreadPool pool{2};
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.max_new_tokens = 30;
+  const auto ids = [&](TokenId first) {
+    Generator generator(model, nullptr, pool, options);
+    Ids found;
+    bool given = false;
+    generator.run(
+        [&](GenerationRequest& request) {
+          request = {"", {first}};
+          return !std::exchange(given, true);
+        },
+        [&](const GenerationResult& r) { found = r.ids; });
+    return found;
+  };
+  for (const TokenId first : {3, 7}) {
+    options.draft_model = nullptr;
+    const Ids expected = ids(first);
+    ASSERT_EQ(expected.size(), 30u);
+    EXPECT_GT(30, model.config().rope_scaling.original_positions);
+    options.draft_model = &model;
+    EXPECT_EQ(ids(first), expected);
+  }
+}
+
 TEST_P(Generation, BeamsEqualTheReference) {
   const auto prompts = golden["prompts"].get<std::vector<Ids>>();
   for (const nlohmann::json& search : golden["beams"]) {

@@ -19,7 +19,7 @@ class AnswerFile {
 
   /// Opens the file, or creates it; a torn last row is cut off. Throws Error where it is in use, cannot be
   /// written or is no such table, UsageError where it holds rows of other settings (the first difference is
-  /// named) and `overwrite` is not set.
+  /// named) and `overwrite` is not set. A file that is new and gets neither a row nor a sync() goes again.
   AnswerFile(std::filesystem::path path, const Json& settings, bool overwrite);
   ~AnswerFile();
   AnswerFile(const AnswerFile&) = delete;
@@ -46,6 +46,7 @@ class AnswerFile {
 
   std::filesystem::path path_;
   int fd_ = -1;
+  std::vector<std::filesystem::path> unused_;  // made here, and gone again unless something is written
   bool csv_ = false;
   size_t size_ = 0;                   // bytes
   size_t heading_ = 0;                // bytes of a CSV file's first record

@@ -10,12 +10,12 @@
 namespace llmtool {
 
 struct PromptSettings {
-  std::string template_file;     // "": the row's column `field` is the prompt
-  std::string field = "prompt";  // what a prompt that is no row is called in a template, too
-  bool chat = false;             // by the model's chat template
-  std::string system;            // its system message; "": none
-  std::string shots;             // file with examples; "": none
-  int64_t num_shots = 4;
+  std::string template_file;         // "": the row's column `field` is the prompt
+  std::string field = "prompt";      // what a prompt that is no row is called in a template, too
+  bool chat = false;                 // by the model's chat template
+  std::string system;                // its system message; "": none
+  std::string shots;                 // file with examples; "": none
+  std::optional<int64_t> num_shots;  // none: 4, or as many as there are
   std::string shot_selection = "fixed";
   std::string
       shot_answer;  // column of an example's answer; "": completion, output, answer, response or label

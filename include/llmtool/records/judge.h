@@ -21,8 +21,8 @@ class Judge {
   explicit Judge(const JudgeRule& rule);  // throws UsageError on a pattern that is none
 
   enum class Outcome { right, wrong, no_expected, expected_not_json };
-  /// JSON is equal whatever the order of its keys and its spaces, 1 and 1.0 alike; a response that is none is
-  /// wrong.
+  /// JSON is equal whatever the order of its keys and its spaces, 1 and 1.0 alike, numbers by all their
+  /// digits; a response that is none is wrong.
   Outcome judge(const Record& record) const;
   std::string name() const;  // "exact", "regex ^\\d+", "json-equal": what a record keeps
 

@@ -116,6 +116,21 @@ TEST_F(Writer, MistakesAreNamed) {
   s.shot_answer = "";
   s.num_shots = 4;
   says(complaint(s, {{"q", "x"}}), "expected 1 to 3");
+  s.num_shots.reset();
+  EXPECT_EQ(text(s, {{"q", "x"}}).find("Q: one"), 0u) << "three where four are usual";
+  s.shots = (place / "odd.jsonl").string();
+  const auto with = [&](const char* rows) {
+    write_text(place / "odd.jsonl", rows);
+    return complaint(s, {{"q", "x"}});
+  };
+  says(with(R"({"q": "a", "label": "1", "response": "2"})"), "found response and label; --shot-answer");
+  says(with(R"({"q": "a", "answer": null})"), "odd.jsonl: row 1: answer: expected an example's answer");
+  says(with("{\"q\": \"a\", \"answer\": \"1\"}\n{\"q\": \"b\", \"answer\": \" \"}\n"), "row 2: answer");
+  says(with(""), "odd.jsonl: expected examples, found none");
+  write_text(place / "latin.txt", "caf\xE9 {q}");
+  s = {};
+  s.template_file = (place / "latin.txt").string();
+  says(complaint(s, {{"q", "x"}}), "latin.txt: expected UTF-8, found other bytes at byte 4");
 }
 
 TEST_F(Writer, ALongConversationLosesItsOldestTurns) {

@@ -64,6 +64,10 @@ TEST_F(RecordRowsTest, TablesOfAnswersAreRead) {
   EXPECT_EQ(r.input, Json::parse(R"({"text": "a column", "choice": 3, "input_n": 4})"));
   EXPECT_FALSE(has_answer(Json::parse(R"({"prompt": "", "response": "", "finish_reason": "error"})")));
   EXPECT_TRUE(has_answer(Json::parse(R"({"prompt": "", "choice": "a"})")));
+  r = read(R"({"template": "A", "input": {"i": 0}, "prompt": "p", "response": "r", "verdict": "right"})");
+  EXPECT_EQ(r.input, Json::parse(R"({"i": 0})"));
+  EXPECT_EQ(r.template_id.name, "A");
+  EXPECT_EQ(r.verdict, Verdict::right);
   r = read(R"({"q": "p", "a": {"x": 1}, "gold": 7})", {"q", "a", "gold"});
   EXPECT_EQ(r.response, R"({"x":1})");
   EXPECT_EQ(r.expected, "7");

@@ -29,7 +29,7 @@ const Arrows kArrows = {{"core", {}},
                         {"data", {"text"}},
                         {"grammar", {"text"}},
                         {"prompt", {"data"}},
-                        {"records", {"text"}},
+                        {"records", {"grammar"}},
                         {"infer", {"model", "grammar"}},
                         {"train", {"peft", "data", "infer"}}};
 
