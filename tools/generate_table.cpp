@@ -203,7 +203,7 @@ int TableRun::answer(Generator& generator, Recorder* recorder) {
   return go_through([&](const Generator::Source& source) {
     generator.run(source, [&](const GenerationResult& r) {
       if (recorder) recorder->add(r, rows_[r.index]);
-      report_cut(r, options_.num_samples, code_);
+      report_cut(r, options_, code_);
       deliver(r);
     });
   });
