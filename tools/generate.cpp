@@ -68,7 +68,7 @@ int run_plain(Generator& generator, const Prompts& prompts, const GenerationOpti
           if (!opened || options.echo) out(r.text);
           out("\n");
           opened = false;
-          report_cut(r, options.num_samples, code);
+          report_cut(r, options, code);
         },
         live ? stream : Generator::Stream{}, prompts.ready);
   } catch (const ReaderGone&) {
@@ -90,7 +90,7 @@ int run_json(Generator& generator, const Prompts& prompts, const GenerationOptio
               result_row(r, options, tokenizer)
                   .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
           if (!write_out(line + "\n")) throw ReaderGone();
-          report_cut(r, options.num_samples, code);
+          report_cut(r, options, code);
         },
         {}, prompts.ready);
   } catch (const ReaderGone&) {

@@ -194,7 +194,7 @@ class Chat {
             }
             written = r.text;
             if (recorder_) recorder_->add(r, {{"messages", conversation_.messages()}});
-            report_cut(r, options_.num_samples, code_);
+            report_cut(r, options_, code_);
           },
           json_ ? Generator::Stream{} : stream);
     } catch (const Stopped&) {

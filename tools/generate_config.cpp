@@ -72,18 +72,21 @@ void check_sampler_flags(const GenerateFlags& flags, const SamplingOptions& s) {
 }
 
 /// Flags that do nothing beside others are refused: choices are scored, not written, and beams do not sample.
+/// So is the empty value that switches a form off: in a script it is a variable that nobody set.
 void check_flags(const GenerateFlags& flags, const GenerateConfig& config) {
   const std::set<std::string> of_beams = {"length_penalty", "early_stopping"};
   const std::set<std::string> of_writing = {
-      "max_new_tokens", "stop",    "stop_ids",    "ignore_eos",   "num_samples",    "batch_size",
-      "logprobs",       "echo",    "regex",       "grammar",      "json_schema",    "num_beams",
-      "best_of",        "context", "speculative", "draft_tokens", "length_penalty", "early_stopping"};
+      "max_new_tokens", "stop",        "stop_ids",     "ignore_eos",     "num_samples",   "batch_size",
+      "logprobs",       "echo",        "regex",        "grammar",        "json_schema",   "num_beams",
+      "best_of",        "speculative", "draft_tokens", "length_penalty", "early_stopping"};
   const std::vector<std::string> of_samples = sampling_keys();
   const bool scores = config.chooses(), beams = config.options.num_beams > 1;
   for (const auto& [key, value] : flags.given) {
     const auto refuse = [&key = key](const char* why) {
       throw UsageError(cat(key, ": means nothing ", why));
     };
+    const bool form = key == "regex" || key == "grammar" || key == "json_schema";
+    if (form && value == "") throw UsageError(cat(key, ": expected a form, found an empty value"));
     const bool samples = std::find(of_samples.begin(), of_samples.end(), key) != of_samples.end();
     if (scores && (samples || of_writing.contains(key))) refuse("beside --choices, which writes no text");
     if (!scores && key.starts_with("choices")) refuse("without --choices");
@@ -115,7 +118,7 @@ GenerateConfig read_generate_config(const GenerateFlags& flags) {
   config.options.kv_cache_type = config.choices.kv_cache_type = kv_cache_type(config.kv_cache_type);
   config.choices.prompt_cache = config.options.prompt_cache;
   config.options.look_up = config.speculative == "lookup";
-  config.options.context = config.context.context;
+  config.options.context = config.choices.context = config.context.context;
   using Early = GenerationOptions::EarlyStopping;
   config.options.early_stopping = config.early_stopping == "no"    ? Early::no
                                   : config.early_stopping == "yes" ? Early::yes
@@ -148,9 +151,7 @@ std::shared_ptr<const Grammar> form_of(const GenerateConfig& config) {
   }
   if (!config.regex.empty()) return parse_regex_grammar(config.regex, "regex");
   if (!config.grammar.empty()) return parse_gbnf(read_file(config.grammar), config.grammar);
-  if (!config.json_schema.empty()) {
-    return parse_json_schema(read_json(config.json_schema), config.json_schema);
-  }
+  if (!config.json_schema.empty()) return read_json_schema(config.json_schema);
   return nullptr;
 }
 

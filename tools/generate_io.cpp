@@ -198,12 +198,15 @@ int print_prompts(const Generator::Source& source, bool json) {
   return 0;
 }
 
-void report_cut(const GenerationResult& r, int64_t num_samples, int& code) {
+void report_cut(const GenerationResult& r, const GenerationOptions& options, int& code) {
   if (r.complete) return;
   code = kCutShort;
-  warn(cat("prompt ", r.index + 1, num_samples > 1 ? cat(", answer ", r.sample + 1) : "",
-           ": the answer ended before it was whole, after ", r.ids.size(),
-           " tokens; a larger --max-new-tokens gives it room"));
+  const bool limit = static_cast<int64_t>(r.ids.size()) >= options.max_new_tokens;
+  const char* const cause = r.finish_reason == "stop" ? "a stop text cut it"
+                            : limit                   ? "a larger --max-new-tokens gives it room"
+                                                      : "the context is full, a shorter prompt gives it room";
+  warn(cat("prompt ", r.index + 1, options.num_samples > 1 ? cat(", answer ", r.sample + 1) : "",
+           ": the answer ended before it was whole, after ", r.ids.size(), " tokens; ", cause));
 }
 
 bool write_out(const std::string& text) {

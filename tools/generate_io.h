@@ -45,8 +45,8 @@ nlohmann::ordered_json result_row(const GenerationResult& result, const Generati
                                   const Tokenizer* tokenizer);
 
 constexpr int kCutShort = 3;  // exit code: an answer is not of the form that it was held to
-/// Says so, and sets `code`, where the form of an answer was cut short.
-void report_cut(const GenerationResult& result, int64_t num_samples, int& code);
+/// Says so and by what, and sets `code`, where the form of an answer was cut short.
+void report_cut(const GenerationResult& result, const GenerationOptions& options, int& code);
 
 /// Writes to stdout; false once its reader has gone.
 bool write_out(const std::string& text);

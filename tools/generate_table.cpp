@@ -299,7 +299,7 @@ int TableRun::answer(Generator& generator, Recorder* recorder) {
   return go_through(
       [&](const Generator::Source& source) {
         generator.run(source, [&](const GenerationResult& r) {
-          report_cut(r, options_.num_samples, code_);
+          report_cut(r, options_, code_);
           deliver(r, recorder);
         });
       },

@@ -12,8 +12,13 @@ namespace llmtool {
 
 namespace {
 [[noreturn]] void refuse_states(const std::string& origin) {
-  throw UsageError(cat(origin, ": the expression needs more than ", ByteDfa::kMaxStates,
-                       " states: shorten its repetitions"));
+  throw UsageError(cat(origin, origin.empty() ? "" : ": ", "the expression needs more than ",
+                       ByteDfa::kMaxStates, " states: shorten its repetitions and its lists of texts"));
+}
+[[noreturn]] void refuse_work(const std::string& origin) {
+  throw UsageError(cat(origin, origin.empty() ? "" : ": ",
+                       "the patterns and listed texts that hold together take too much work to combine; let "
+                       "fewer of them meet in one value"));
 }
 }  // namespace
 
@@ -61,8 +66,14 @@ ByteDfa ByteDfa::any() { return {Expression::any_text(), "any text"}; }
 
 ByteDfa ByteDfa::of_text(std::string_view text) { return {Expression::text(text), "a text"}; }
 
-ByteDfa ByteDfa::combined(const ByteDfa& a, const ByteDfa& b, Combine how, const std::string& origin) {
+ByteDfa ByteDfa::combined(const ByteDfa& a, const ByteDfa& b, Combine how, const std::string& origin,
+                          size_t& budget) {
   ByteDfa d;
+  const auto spend = [&budget, &origin](size_t moves) {
+    if (budget < moves) refuse_work(origin);
+    budget -= moves;
+  };
+  spend(256);  // the classes
   std::map<std::pair<uint8_t, uint8_t>, uint8_t> classes;
   std::vector<std::pair<uint8_t, uint8_t>> pairs;
   for (size_t byte = 0; byte < 256; ++byte) {
@@ -90,6 +101,7 @@ ByteDfa ByteDfa::combined(const ByteDfa& a, const ByteDfa& b, Combine how, const
   std::vector<bool> accepting = {false};
   for (size_t s = 1; s < states.size(); ++s) {
     const auto [x, y] = states[s];
+    spend(d.width_);
     const bool in_a = a.accepts(x), in_b = b.accepts(y);
     accepting.push_back(how == Combine::either ? in_a || in_b
                         : how == Combine::both ? in_a && in_b
@@ -101,16 +113,6 @@ ByteDfa ByteDfa::combined(const ByteDfa& a, const ByteDfa& b, Combine how, const
   d.minimize(accepting);
   if (d.size() > kMaxStates) refuse_states(origin);
   return d;
-}
-
-ByteDfa intersection(const ByteDfa& a, const ByteDfa& b, const std::string& origin) {
-  return ByteDfa::combined(a, b, ByteDfa::Combine::both, origin);
-}
-ByteDfa unite(const ByteDfa& a, const ByteDfa& b, const std::string& origin) {
-  return ByteDfa::combined(a, b, ByteDfa::Combine::either, origin);
-}
-ByteDfa complement(const ByteDfa& a, const std::string& origin) {
-  return ByteDfa::combined(ByteDfa::any(), a, ByteDfa::Combine::first_only, origin);
 }
 
 bool ByteDfa::matches(std::string_view text) const {

@@ -44,15 +44,14 @@ class ByteDfa {
   /// Classes of states that accept the same continuations of at most `reach` bytes.
   std::vector<uint32_t> classes(int64_t reach) const;
 
-  friend ByteDfa intersection(const ByteDfa& a, const ByteDfa& b, const std::string& origin);
-  friend ByteDfa unite(const ByteDfa& a, const ByteDfa& b, const std::string& origin);
-  /// The well-formed texts that are not in `a`.
-  friend ByteDfa complement(const ByteDfa& a, const std::string& origin);
+  enum class Combine { both, either, first_only };
+  /// The texts of both, of either, or of `a` without those of `b`. The moves that this makes are taken from
+  /// `budget`; throws UsageError where it is used up, too.
+  static ByteDfa combined(const ByteDfa& a, const ByteDfa& b, Combine how, const std::string& origin,
+                          size_t& budget);
 
  private:
-  enum class Combine { both, either, first_only };
   ByteDfa() = default;
-  static ByteDfa combined(const ByteDfa& a, const ByteDfa& b, Combine how, const std::string& origin);
   /// Merges the states that accept the same; state 0 is dead already.
   void minimize(const std::vector<bool>& accepting);
   void renumber(const std::vector<uint32_t>& block_of, const std::vector<bool>& accepting);

@@ -43,8 +43,13 @@ class GbnfParser {
     throw UsageError(cat(origin_, ": ", place(at), ": ", what));
   }
   std::string place(size_t at) const {
-    const auto end = text_.begin() + static_cast<ptrdiff_t>(std::min(at, text_.size()));
-    const auto line = std::count(text_.begin(), end, U'\n');
+    // Places are asked for in order, mostly: lines are counted once.
+    const size_t end = std::min(at, text_.size()), known = end < counted_ ? 0 : counted_;
+    const auto line =
+        (known == 0 ? 0 : lines_) + std::count(text_.begin() + static_cast<ptrdiff_t>(known),
+                                               text_.begin() + static_cast<ptrdiff_t>(end), U'\n');
+    counted_ = end;
+    lines_ = line;
     const size_t before = at == 0 ? std::u32string::npos : text_.rfind(U'\n', at - 1);
     return cat("line ", line + 1, ", column ", before == std::u32string::npos ? at + 1 : at - before);
   }
@@ -271,6 +276,8 @@ class GbnfParser {
   std::u32string text_;
   size_t at_ = 0;
   int nesting_ = 0, depth_ = 0;
+  mutable size_t counted_ = 0;  // characters in which place() has found lines_ breaks
+  mutable ptrdiff_t lines_ = 0;
   std::map<std::string, uint32_t> numbers_;
   std::vector<NamedRule> rules_;
   std::vector<bool> defined_;

@@ -24,6 +24,13 @@ HeldText::HeldText(const Grammar& grammar, TokenMasks& masks, bool at_start)
   find_mask();
 }
 
+HeldText::HeldText(const HeldText& other)
+    : masks_(other.masks_),
+      matcher_(other.matcher_->clone()),
+      mask_(other.mask_),
+      tail_(other.tail_),
+      at_start_(other.at_start_) {}
+
 void HeldText::find_mask() {
   mask_ = masks_.allowed(*matcher_, at_start_);
   if (mask_->continuations == 0 && !matcher_->complete()) {

@@ -8,7 +8,7 @@
 namespace llmtool {
 namespace {
 
-constexpr uint8_t kMaxIndent = 64;
+constexpr uint8_t kMaxIndent = 32;
 
 class JsonSchemaGrammar final : public Grammar {
  public:

@@ -114,8 +114,8 @@ bool JsonMatcher::number_ends(const Thread& thread) const {
   const NumberSet& set = graph_->number(thread.shape);
   const DistinctItems::Values* out = forbidden(thread.frame);
   if (set.unconstrained() && !out) return true;
-  const Decimal value(token_);
-  return set.contains(value) && !(out && is_forbidden(thread.frame, value.text()));
+  if (!set.unconstrained() && !set.may_end(token_)) return false;
+  return !out || !is_forbidden(thread.frame, Decimal(token_).text());
 }
 
 bool JsonMatcher::read_string(uint8_t byte) {

@@ -60,7 +60,8 @@ class Remover {
     }
   }
   void take_group(uint32_t first, std::vector<uint32_t>& component, std::vector<bool>& inside) {
-    const auto from = std::find(component.begin(), component.end(), first);
+    // From behind, where it is near: a long chain of rules is one component of each of them.
+    const auto from = std::find(component.rbegin(), component.rend(), first).base() - 1;
     std::vector<uint32_t> group(from, component.end());
     component.erase(from, component.end());
     for (const uint32_t r : group) inside[r] = false;

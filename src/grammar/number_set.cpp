@@ -16,6 +16,12 @@ std::optional<uint64_t> times_power_of_ten(uint64_t value, int64_t power) {
   return uint64_t(product);
 }
 
+/// Zeros that end the digits behind the point.
+size_t padding(std::string_view text) {
+  if (text.find('.') == text.npos) return 0;
+  return text.size() - 1 - text.find_last_not_of('0');
+}
+
 void keep_those(std::vector<Decimal>& values, const std::vector<Decimal>& keep) {
   std::erase_if(values,
                 [&](const Decimal& v) { return std::find(keep.begin(), keep.end(), v) == keep.end(); });
@@ -201,6 +207,14 @@ std::optional<std::vector<Decimal>> NumberSet::members(size_t most) const {
   return result;
 }
 
+bool NumberSet::discrete() const {
+  return allowed_ || step_ || (bounds_.low && bounds_.high && *bounds_.low == *bounds_.high);
+}
+
+bool NumberSet::may_end(std::string_view text) const {
+  return contains(Decimal(text)) && !(discrete() && padding(text) > 1);
+}
+
 bool NumberSet::any_digits_from(std::string_view text) const {
   if (allowed_ || !excluded_.empty() || !not_steps_.empty() || (step_ && *step_ != Step{})) return false;
   const bool negative = text[0] == '-';
@@ -213,9 +227,10 @@ bool NumberSet::any_digits_from(std::string_view text) const {
 bool NumberSet::may_begin(std::string_view text) const {
   const bool negative = text[0] == '-';
   if (negative) text.remove_prefix(1);
-  const auto any_between = [&](const Decimal& from, const Decimal& to) {
+  const auto any_between = [&](const Decimal& from, const Decimal& to, bool open = false) {
     Bounds between;
     between.low = from;
+    between.low_open = open;
     between.high = to;
     between.high_open = true;
     return any_in(negative ? between.mirrored() : between);
@@ -230,7 +245,8 @@ bool NumberSet::may_begin(std::string_view text) const {
     std::string digits(text.substr(0, dot));
     digits += text.substr(dot + 1);
     const int64_t exponent = -int64_t(text.size() - dot - 1);
-    return any_between(Decimal(digits, exponent), Decimal(add_to_digits(digits, 1), exponent));
+    const bool padded = discrete() && padding(text) > 1;  // only what is finer than that may still come
+    return any_between(Decimal(digits, exponent), Decimal(add_to_digits(digits, 1), exponent), padded);
   }
   const std::string digits(text);
   if (digits == "0") return any_between(Decimal(), Decimal("1"));

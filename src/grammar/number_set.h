@@ -37,7 +37,10 @@ class NumberSet {
   bool infinite() const;
   /// The members where they are finitely many and at most `most`.
   std::optional<std::vector<Decimal>> members(size_t most) const;
-  /// Whether digits (and a point) behind `text`, the beginning of a number, lead to a member.
+  /// Whether `text`, a number without an exponent, is a spelling of a member. Where members stand apart, as
+  /// integers do, at most one zero more than is needed may end a fraction: else 5.000... would never end.
+  bool may_end(std::string_view text) const;
+  /// Whether digits (and a point) behind `text`, the beginning of a number, lead to such a spelling.
   bool may_begin(std::string_view text) const;
   /// Whether what goes on from there does not depend on the digits of `text`, which may begin a member.
   bool any_digits_from(std::string_view text) const;
@@ -53,6 +56,7 @@ class NumberSet {
   static std::optional<Step> step_of(const Decimal& value);
   static std::optional<Step> common_multiple(Step a, Step b);
   static bool is_multiple(const Decimal& value, const Step& step);
+  bool discrete() const;                    // between any two members only so many others
   bool passes(const Decimal& value) const;  // all but the bounds
   bool any_in(const Bounds& where) const;
   bool any_above_zero(const Bounds& where, bool negative) const;

@@ -79,7 +79,8 @@ void trim(RuleAutomaton& a) {
 }  // namespace
 
 void refuse_size(const std::string& origin) {
-  throw UsageError(cat(origin, ": the form is too large: shorten its repetitions"));
+  throw UsageError(cat(origin, origin.empty() ? "" : ": ", "the form is too large: it needs more than ",
+                       RuleAutomaton::kMaxSize, " moves; shorten its repetitions and its lists of texts"));
 }
 
 RuleAutomaton build_rules(const std::vector<NamedRule>& rules, const std::string& origin) {

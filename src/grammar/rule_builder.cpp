@@ -34,9 +34,11 @@ RuleBuilder::RuleBuilder(const std::vector<NamedRule>& rules, const std::string&
 
 void RuleBuilder::find_nullable(const std::vector<NamedRule>& rules) {
   nullable_.assign(rules.size(), false);
-  for (bool changed = true; changed;) {
+  bool changed = true;
+  for (bool forwards = false; changed; forwards = !forwards) {  // chains run either way
     changed = false;
-    for (size_t r = 0; r < rules.size(); ++r) {
+    for (size_t i = 0; i < rules.size(); ++i) {
+      const size_t r = forwards ? i : rules.size() - 1 - i;
       if (nullable_[r] || !nullable(rules[r].expression)) continue;
       nullable_[r] = changed = true;
     }

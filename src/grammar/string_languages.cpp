@@ -3,11 +3,8 @@
 #include <algorithm>
 
 namespace llmtool {
-namespace {
 
-ByteDfa either(const ByteDfa& a, const ByteDfa& b, const std::string& origin) { return unite(a, b, origin); }
-
-}  // namespace
+using Combine = ByteDfa::Combine;
 
 void StringPart::add(uint32_t language, bool negated) {
   std::vector<uint32_t>& list = negated ? not_in : in;
@@ -49,15 +46,25 @@ StringLanguages::Id StringLanguages::of(const StringPart& part, bool with_length
   if (key == StringPart{.in = {key.in.empty() ? kAny : key.in[0]}}) return key.in[0];
   const auto found = parts_.find(key);
   if (found != parts_.end()) return found->second;
-  ByteDfa all = dfas_[key.in.empty() ? kAny : key.in[0]];
-  for (size_t i = 1; i < key.in.size(); ++i) all = intersection(all, dfas_[key.in[i]], origin);
-  for (const Id id : key.not_in) all = intersection(all, complement(dfas_[id], origin), origin);
-  if (key.min > 0 || key.max != kNoLimit) {
-    const int64_t most = key.max == kNoLimit ? -1 : int64_t(std::min<uint64_t>(key.max, INT64_MAX));
-    all = intersection(all, ByteDfa::of_length(int64_t(std::min<uint64_t>(key.min, INT64_MAX)), most, origin),
-                       origin);
+  // One language less is perhaps known already, and what is known takes no work again.
+  StringPart rest = key;
+  const bool bounded = key.min > 0 || key.max != kNoLimit;
+  std::vector<uint32_t>& list = rest.not_in.empty() ? rest.in : rest.not_in;
+  const Id last = bounded ? kAny : list.back();
+  if (bounded) {
+    rest.min = 0;
+    rest.max = kNoLimit;
+  } else {
+    list.pop_back();
   }
-  return parts_[key] = add(std::move(all));
+  const ByteDfa& others = dfas_[of(rest, true, origin)];
+  if (!bounded) {
+    const Combine how = key.not_in.empty() ? Combine::both : Combine::first_only;
+    return parts_[key] = add(ByteDfa::combined(others, dfas_[last], how, origin, budget_));
+  }
+  const int64_t most = key.max == kNoLimit ? -1 : int64_t(std::min<uint64_t>(key.max, INT64_MAX));
+  const auto lengths = ByteDfa::of_length(int64_t(std::min<uint64_t>(key.min, INT64_MAX)), most, origin);
+  return parts_[key] = add(ByteDfa::combined(others, lengths, Combine::both, origin, budget_));
 }
 
 StringLanguages::Id StringLanguages::unite(Id a, Id b, const std::string& origin) {
@@ -65,7 +72,7 @@ StringLanguages::Id StringLanguages::unite(Id a, Id b, const std::string& origin
   if (a == kAny || b == kAny) return kAny;
   const auto found = unions_.find({a, b});
   if (found != unions_.end()) return found->second;
-  const Id id = add(either(dfas_[a], dfas_[b], origin));
+  const Id id = add(ByteDfa::combined(dfas_[a], dfas_[b], Combine::either, origin, budget_));
   return unions_[{a, b}] = id;
 }
 

@@ -21,6 +21,7 @@ struct StringPart {
   void add(uint32_t language, bool negated);
 };
 
+/// Throws UsageError, opening with `origin`, on what is too large or, all in all, too much work.
 class StringLanguages {
  public:
   using Id = uint32_t;
@@ -38,6 +39,10 @@ class StringLanguages {
  private:
   Id add(ByteDfa dfa);
 
+  /// Moves of automata that one schema may take to combine its languages: about a second.
+  static constexpr size_t kMaxWork = size_t{1} << 23;
+
+  size_t budget_ = kMaxWork;
   std::deque<ByteDfa> dfas_;
   std::map<std::string, Id> searches_;
   std::map<std::vector<std::string>, Id> texts_;

@@ -9,6 +9,7 @@
 #include "llmtool/core/error.h"
 #include "llmtool/core/workspace.h"
 #include "llmtool/infer/prompt_cache.h"
+#include "text/unicode.h"
 
 namespace llmtool {
 
@@ -31,6 +32,9 @@ void check(const std::vector<std::string>& choices) {
   std::set<std::string> seen;
   for (const std::string& choice : choices) {
     if (choice.empty()) throw UsageError("choices: expected texts, found an empty one");
+    if (!unicode::is_well_formed(choice))
+      throw UsageError(
+          cat("choices: expected UTF-8, found other bytes in text ", &choice - choices.data() + 1));
     if (!seen.insert(choice).second) throw UsageError(cat("choices: \"", choice, "\" stands there twice"));
   }
 }
@@ -96,12 +100,14 @@ size_t ChoiceScorer::Impl::shared_ids(const GenerationRequest& request, std::vec
     throw Error(cat("prompt ", index + 1, ": the choice \"", options.choices[i], "\" adds no token to it"));
   }
   // The last token of a text is scored, but not read.
-  const int64_t over = longest - 1 - memory.context();
+  const int64_t virtual_count = memory.virtual_count(), own = memory.context();
+  const int64_t context = options.context > 0 ? std::min(own, options.context - virtual_count) : own;
+  const int64_t over = longest - 1 - context;
   if (over <= 0) return static_cast<size_t>(shared);
   const bool has_bos = tokenizer.bos_id() >= 0 && request.ids[0] == tokenizer.bos_id();
   if (!options.truncate_left || over + has_bos >= shared) {
     throw Error(cat("prompt ", index + 1, ": ", longest, " tokens with the longest choice do not fit the ",
-                    "model's context of ", memory.context(),
+                    "model's context of ", context,
                     options.truncate_left ? "" : "; --truncate left drops the beginning"));
   }
   for (Ids& text : texts) text.erase(text.begin() + has_bos, text.begin() + has_bos + over);

@@ -18,22 +18,62 @@ int64_t Generator::Impl::draft_room(const Slot& slot) const {
                    options.max_new_tokens - static_cast<int64_t>(slot.result.ids.size()) - 1});
 }
 
+/// A draft's form goes on by `id`. Where it cannot, or is at its end, drafts are free: they will not stay.
+void Generator::Impl::follow(std::optional<HeldText>& held, TokenId id) const {
+  if (!held) return;
+  bool over = stops_at(id);
+  try {
+    if (!over) held->push(id);
+    over = over || held->ended();
+  } catch (const Error&) {  // no token of the vocabulary follows; the answer need not go there
+    over = true;
+  }
+  if (over) held.reset();
+}
+
+/// The tokens beside which the form lets none come.
+std::vector<TokenId> Generator::Impl::forced_drafts(const Slot& slot, int64_t most) const {
+  std::vector<TokenId> drafts;
+  if (!slot.held || slot.held->mask().only < 0) return drafts;
+  std::optional<HeldText> held = slot.held;
+  while (held && held->mask().only >= 0 && static_cast<int64_t>(drafts.size()) < most) {
+    drafts.push_back(held->mask().only);
+    follow(held, drafts.back());
+  }
+  return drafts;
+}
+
+/// What a draft model writes at `place` behind the answer so far, held to the form as the answer is.
+TokenId Generator::Impl::draft_token(Slot& slot, std::optional<HeldText>& held, std::span<const float> logits,
+                                     int64_t place) const {
+  const auto bound = slot.history.mirostat_bound;  // of the answer, not of drafts
+  TokenId id = slot.last;
+  try {
+    id = choose(slot, held, logits, slot.result.ids.size() + static_cast<size_t>(place));
+    follow(held, id);
+  } catch (const Error&) {  // nothing may come there, where the answer need not go
+    if (!held) throw;
+    held.reset();
+  }
+  slot.history.mirostat_bound = bound;
+  return id;
+}
+
 std::vector<std::vector<TokenId>> Generator::Impl::draft(const std::vector<Slot*>& active) {
   std::vector<std::vector<TokenId>> drafts(active.size());
   if (options.look_up) {
-    for (size_t b = 0; b < active.size(); ++b)
-      drafts[b] = llmtool::look_up(active[b]->so_far, draft_room(*active[b]));
+    for (size_t b = 0; b < active.size(); ++b) {
+      drafts[b] = forced_drafts(*active[b], draft_room(*active[b]));
+      if (drafts[b].empty()) drafts[b] = llmtool::look_up(active[b]->so_far, draft_room(*active[b]));
+    }
   } else if (drafter) {
     std::vector<DraftModel::Request> requests;
     for (Slot* const slot : active) {
-      requests.push_back({slot->draft_state, slot->so_far, draft_room(*slot),
-                          [this, slot](std::span<const float> logits, int64_t place) {
-                            const auto bound = slot->history.mirostat_bound;  // of the answer, not of drafts
-                            const auto at = slot->result.ids.size() + static_cast<size_t>(place);
-                            const TokenId id = draw(*slot, logits, at);
-                            slot->history.mirostat_bound = bound;
-                            return id;
-                          }});
+      requests.push_back(
+          {slot->draft_state, slot->so_far, draft_room(*slot),
+           [this, slot, held = slot->held](std::span<const float> logits, int64_t place) mutable {
+             return draft_token(*slot, held, logits, place);
+           }});
     }
     drafter->propose(requests);
     for (size_t b = 0; b < active.size(); ++b) drafts[b] = std::move(requests[b].drafts);

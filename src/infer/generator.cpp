@@ -155,15 +155,25 @@ std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
 /// Token `place` of the answer, by that place's own random number.
 TokenId Generator::Impl::draw(Slot& slot, std::span<const float> logits, size_t place) const {
   const double uniform = static_cast<double>(slot.rng.at(place) >> 11) * 0x1p-53;
-  return sample(logits, options.sampling, slot.history, uniform);
+  try {
+    return sample(logits, options.sampling, slot.history, uniform);
+  } catch (const UsageError&) {  // of the options, whatever the prompt
+    throw;
+  } catch (const Error& error) {
+    throw Error(cat("prompt ", slot.result.index + 1, ": ", error.what()));
+  }
 }
 
-/// The next token, among those that may come.
-TokenId Generator::Impl::choose(Slot& slot, std::span<const float> logits) {
-  const size_t place = slot.result.ids.size();
-  if (!slot.held) return draw(slot, logits, place);
-  if (slot.held->mask().only >= 0) return slot.held->mask().only;
-  return slot.held->settled(draw(slot, slot.held->masked(logits), place), logits);
+/// Token `place` of the answer, among those with which `held`, if any, may go on.
+TokenId Generator::Impl::choose(Slot& slot, std::optional<HeldText>& held, std::span<const float> logits,
+                                size_t place) const {
+  if (!held) return draw(slot, logits, place);
+  if (held->mask().only >= 0) return held->mask().only;
+  return held->settled(draw(slot, held->masked(logits), place), logits);
+}
+
+bool Generator::Impl::stops_at(TokenId id) const {
+  return std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end();
 }
 
 void Generator::Impl::end(Slot& slot, const char* reason) {
@@ -181,9 +191,8 @@ void Generator::Impl::end(Slot& slot, const char* reason) {
 
 void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
   GenerationResult& r = slot.result;
-  const TokenId id = choose(slot, logits);
-  if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end())
-    return end(slot, "stop");
+  const TokenId id = choose(slot, slot.held, logits, r.ids.size());
+  if (stops_at(id)) return end(slot, "stop");
   r.ids.push_back(id);
   slot.last = id;
   if (speculates()) slot.so_far.push_back(id);
@@ -290,7 +299,8 @@ void Generator::run(const Source& source, const Sink& sink, const Stream& stream
     const double sum = std::accumulate(r.logprobs.begin(), r.logprobs.end(), 0.0);
     const double mean = r.logprobs.empty() ? -std::numeric_limits<double>::infinity()
                                            : sum / static_cast<double>(r.logprobs.size());
-    if (!best || mean > *best->score) {
+    // A cut answer is not of its form, however likely: only where all are cut is it the best.
+    if (!best || std::pair(r.complete, mean) > std::pair(best->complete, *best->score)) {
       best = r;
       best->score = mean;
     }

@@ -89,11 +89,17 @@ struct Generator::Impl {
   void describe(GenerationResult& result, Prefix& prefix) const;
   std::unique_ptr<Slot> begin(Prefix& prefix);
   void take_token(Slot& slot, std::span<const float> logits);
-  TokenId choose(Slot& slot, std::span<const float> logits);
+  TokenId choose(Slot& slot, std::optional<HeldText>& held, std::span<const float> logits,
+                 size_t place) const;
+  bool stops_at(TokenId id) const;
   void end(Slot& slot, const char* reason);
   TokenId draw(Slot& slot, std::span<const float> logits, size_t place) const;
   int64_t positions_of(const Slot& slot) const;
   int64_t draft_room(const Slot& slot) const;
+  void follow(std::optional<HeldText>& held, TokenId id) const;
+  std::vector<TokenId> forced_drafts(const Slot& slot, int64_t most) const;
+  TokenId draft_token(Slot& slot, std::optional<HeldText>& held, std::span<const float> logits,
+                      int64_t place) const;
   std::vector<std::vector<TokenId>> draft(const std::vector<Slot*>& active);
   void check_drafts(Slot& slot, std::span<const TokenId> drafts, std::span<const float> logits);
   void search_beams(Prefix& prefix);

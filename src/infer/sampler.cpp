@@ -196,7 +196,8 @@ void SamplingOptions::check() const {
   }
   const SamplingOptions standard;
   for (const Stage& stage : kStages) {
-    const bool set = stage.active(*this) && stage.settings(*this) != stage.settings(standard);
+    const bool set =
+        stage.active(*this) && (!stage.active(standard) || stage.settings(*this) != stage.settings(standard));
     if (set && std::find(samplers.begin(), samplers.end(), stage.name) == samplers.end())
       throw UsageError(cat("samplers: ", stage.name, " (", stage.settings(*this),
                            ") is set but not among them; add it, or leave its settings"));

@@ -64,7 +64,11 @@ TEST_F(Form, AnAnswerEndsWhereNothingCanFollow) {
     EXPECT_TRUE(row["text"] == "yes!" || row["text"] == "no!") << row;
     EXPECT_EQ(row["finish_reason"], "stop");
   }
-  EXPECT_EQ(generate({"Is it?", "--regex", "", "-n", "1"}).code, 0);
+  for (const char* flag : {"--regex", "--grammar", "--json-schema"}) {
+    const RunResult none = generate({"Is it?", flag, "", "-n", "1"});
+    EXPECT_EQ(none.code, 2) << flag;
+    EXPECT_SAYS(none.err, "expected a form, found an empty value");
+  }
   const RunResult empty = generate({"Is it?", "--regex", "()", "--json"});
   EXPECT_EQ(json_rows(empty.out).at(0)["text"], "");
   EXPECT_EQ(json_rows(empty.out).at(0)["finish_reason"], "stop");
@@ -82,13 +86,22 @@ TEST_F(Form, AnAnswerCutShortIsDeliveredAndSaid) {
   EXPECT_EQ(list[0]["finish_reason"], "length");
   EXPECT_EQ(list[0]["complete"], false);
   EXPECT_EQ(plain.out, list[0]["text"].get<std::string>() + "\n" + list[1]["text"].get<std::string>() + "\n");
-  EXPECT_SAYS(plain.err, "prompt 2: the answer ended before it was whole, after 3 tokens");
+  EXPECT_SAYS(plain.err,
+              "prompt 2: the answer ended before it was whole, after 3 tokens; a larger --max-new");
+  const RunResult full = generate({"Once", "--regex", "[a-z]{50}", "--context", "8"});
+  EXPECT_EQ(full.code, 3);
+  EXPECT_SAYS(full.err, "the context is full");
+  const RunResult stopped = generate({"Once", "--regex", "ab{50}", "--stop", "bb", "--json"});
+  EXPECT_EQ(stopped.code, 3);
+  EXPECT_SAYS(stopped.err, "a stop text cut it");
+  EXPECT_EQ(json_rows(stopped.out).at(0)["finish_reason"], "stop");
 }
 
 TEST_F(Form, AGrammarHoldsAnswersAndTheirLogProbabilitiesStayTheModels) {
-  write_text(place / "list.gbnf",
-             "root ::= \"[\" item (\", \" item){0,3} \"]\"\nitem ::= [1-9] [0-9]{0,2} | \"\\\"\" [a-zA-Z ]{0,8} "
-             "\"\\\"\"\n");
+  write_text(
+      place / "list.gbnf",
+      "root ::= \"[\" item (\", \" item){0,3} \"]\"\nitem ::= [1-9] [0-9]{0,2} | \"\\\"\" [a-zA-Z ]{0,8} "
+      "\"\\\"\"\n");
   const RunResult r = generate({"A list:", "--grammar", (place / "list.gbnf").string(), "--num-samples", "20",
                                 "--temperature", "1.5", "--json"});
   ASSERT_EQ(r.code, 0) << r.err;

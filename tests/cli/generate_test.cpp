@@ -424,6 +424,11 @@ TEST_F(Generate, ALongerContextNeedsAScaling) {
   }
   EXPECT_EQ(generate({prompt, "--context", "1000", "--rope-scaling", "yarn", "--rope-factor", "2"}).code, 2);
   EXPECT_EQ(generate({"the cat", "--rope-factor", "2"}).code, 2);
+  const RunResult chosen =
+      generate({prompt, "--choices", "fish,dogs", "--context", "1000", "--rope-scaling", "yarn"});
+  EXPECT_EQ(chosen.code, 0) << chosen.err;
+  EXPECT_EQ(generate({"the cat sees fish", "--choices", " fish, dogs", "--context", "2"}).code, 1);
+  EXPECT_EQ(generate({"the cat", "--choices", "a,\xff"}).code, 2);
   const auto shorter = rows({"the cat sees", "--context", "16", "-n", "100", "--ignore-eos"});
   EXPECT_EQ(shorter[0]["prompt_ids"].size() + shorter[0]["ids"].size(), 17u);  // the last needs no place
 }

@@ -19,6 +19,8 @@ class HeldText {
   /// `masks` are of the grammar's matchers and outlive this. `at_start`: the prompt has no text. Throws Error
   /// where no token can begin.
   HeldText(const Grammar& grammar, TokenMasks& masks, bool at_start);
+  /// A text of its own that has read the same.
+  HeldText(const HeldText& other);
 
   /// The logits (V) with all that may not come at minus infinity; valid until the next call.
   std::span<const float> masked(std::span<const float> logits);

@@ -1,6 +1,7 @@
 #pragma once
 // JSON Schema as a form: texts that are JSON and valid, nothing else.
 
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -15,10 +16,14 @@ namespace llmtool {
 /// exactly, and where no instance is valid. What the notes say (title, format, ...) is not enforced.
 ///
 /// Properties come in any order and no key comes twice, in whatever spelling. Of spellings: whitespace is
-/// what JSON writers put: nothing, one space, or a line break with at most 64 spaces or tabs behind `[`, `{`
-/// and
-/// `,` and before `]` and `}`; nothing or one space behind `:`. Numbers have an exponent only where the
-/// schema says no more of them than their type. Strings are well-formed UTF-8 without lone surrogates.
+/// what JSON writers put: nothing, one space, or a line break with at most 32 spaces or tabs behind `[`, `{`
+/// and `,` and before `]` and `}`; nothing or one space behind `:`. Numbers have an exponent only where the
+/// schema says no more of them than their type, and integers, multiples and listed numbers at most one zero
+/// more behind the point than they need. Strings are well-formed UTF-8 without lone surrogates.
 std::shared_ptr<const Grammar> parse_json_schema(const nlohmann::json& schema, const std::string& origin);
+/// The same of a file. Throws Error where it cannot be read or is no JSON, and UsageError on a number of
+/// which a parsed document keeps only what is near: an integer of more than 64 bits, a decimal beyond a
+/// double.
+std::shared_ptr<const Grammar> read_json_schema(const std::filesystem::path& file);
 
 }  // namespace llmtool

@@ -16,6 +16,7 @@ struct ChoiceOptions {
   std::vector<std::string> choices;
   Normalize normalize = Normalize::none;
   bool truncate_left = false;  // as of GenerationOptions
+  int64_t context = 0;         // positions of prompt and choice; 0: the model's
   DType kv_cache_type = DType::f32;
   std::string prompt_cache = {};
 };
@@ -39,7 +40,8 @@ struct ChoiceResult {
 /// and the beginnings that choices share.
 class ChoiceScorer {
  public:
-  /// Throws UsageError on no choices, an empty one or two that are the same.
+  /// Throws UsageError on fewer than two choices, an empty one, one that is not UTF-8 or two that are the
+  /// same.
   ChoiceScorer(const Transformer& model, const Tokenizer& tokenizer, ThreadPool& pool, ChoiceOptions options);
   ~ChoiceScorer();
 

@@ -4,6 +4,7 @@
 #include "llmtool/grammar/json_schema.h"
 
 #include "llmtool/core/error.h"
+#include "support.h"
 #include "walks.h"
 
 namespace llmtool::test {
@@ -36,12 +37,12 @@ const std::vector<Case> kCases = {
      {R"({"a":1,"b":1})", R"({"a":1,"b":1,"c":1})"}},
     // Whitespace as JSON writers put it, and no more.
     {R"({"type": "array", "items": {"type": "integer"}})",
-     {"[]", "[1,2]", "[1, 2]", "[ 1, 2 ]", "[\n\t1,\n\t2\n]", "[ ]"},
-     {"[1 ,2]", "[1,  2]", "[1,\n\n2]", cat("[\n", std::string(65, ' '), "1]"), "[1]\n", "[,]", "[1,]"}},
+     {"[]", "[1,2]", "[1, 2]", "[ 1, 2 ]", "[\n\t1,\n\t2\n]", "[ ]", cat("[\n", std::string(32, ' '), "1]")},
+     {"[1 ,2]", "[1,  2]", "[1,\n\n2]", cat("[\n", std::string(33, ' '), "1]"), "[1]\n", "[,]", "[1,]"}},
     // Numbers by their values.
     {R"({"type": "integer"})",
-     {"0", "-0", "12", "1.0", "-3.00", "100000000000000000000000"},
-     {"1.5", "01", "1e2", "+1", ""}},
+     {"0", "-0", "12", "1.0", "-3.0", "-0.0", "100000000000000000000000"},
+     {"1.5", "01", "1e2", "+1", "", "1.00", "-0.00"}},
     {R"({"type": "number"})", {"1.5", "1e2", "-2.5E-10", "0"}, {"1.", ".5", "1e", "-", "00"}},
     {R"({"minimum": -1.5, "exclusiveMaximum": 10, "type": "number"})",
      {"-1.5", "0.25", "9.999999999999999999999"},
@@ -49,7 +50,9 @@ const std::vector<Case> kCases = {
     {R"({"type": "integer", "multipleOf": 3, "minimum": 10, "maximum": 20})",
      {"12", "15", "18"},
      {"9", "10", "21", "1"}},
-    {R"({"type": "number", "multipleOf": 0.01})", {"0.07", "19.99", "3"}, {"0.075", "1.001"}},
+    {R"({"type": "number", "multipleOf": 0.01})",
+     {"0.07", "0.070", "19.99", "3", "3.0"},
+     {"0.075", "1.001", "0.0700", "3.00"}},
     {R"({"enum": [0.1, 1e3, "x", null, {"a": [1]}]})",
      {"0.1", "0.10", "1000", "\"x\"", "null", R"({"a":[1]})", R"({"a": [1.0]})"},
      {"0.11", "100", "true", R"({"a":[2]})", R"({"a":[]})", R"({})", "\"\""}},
@@ -190,6 +193,68 @@ TEST(JsonSchema, BeginsNothingThatCannotEnd) {
       "["));
 }
 
+// A number that is settled ends soon: at most a zero more than it needs.
+TEST(JsonSchema, NumbersThatStandApartEnd) {
+  const auto begins = [](const char* text, const char* beginning) {
+    return goes_on(*schema(text), beginning);
+  };
+  EXPECT_TRUE(begins(R"({"const": 5})", "5.0"));
+  EXPECT_FALSE(begins(R"({"const": 5})", "5.00"));
+  EXPECT_FALSE(begins(R"({"minimum": 5, "maximum": 5, "type": "number"})", "5.00"));
+  EXPECT_FALSE(begins(R"({"type": "integer"})", "-0.00"));
+  EXPECT_TRUE(begins(R"({"const": 0.25})", "0.250"));
+  EXPECT_FALSE(begins(R"({"const": 0.25})", "0.2500"));
+  const char* const fine = R"({"enum": [1, 1.005, -2.0004]})";
+  EXPECT_TRUE(begins(fine, "1.00"));  // on its way to the second
+  EXPECT_FALSE(begins(fine, "1.000"));
+  EXPECT_FALSE(accepts(*schema(fine), "1.00"));
+  for (const char* text : {"1", "1.0", "1.005", "1.0050", "-2.0004"})
+    EXPECT_TRUE(accepts(*schema(fine), text));
+}
+
+/// Each of these holds where exactly one of a text pattern and the next does.
+std::string nested_one_of(int n) {
+  json defs;
+  for (int i = 0; i < n; ++i) {
+    defs[cat("d", i)]["oneOf"] = {{{"$ref", cat("#/$defs/d", i + 1)}},
+                                  {{"type", "string"}, {"pattern", cat("x_", i)}}};
+  }
+  defs[cat("d", n)]["const"] = 1;
+  return json{{"$ref", "#/$defs/d0"}, {"$defs", defs}}.dump();
+}
+
+TEST(JsonSchema, WorkWithoutEndIsRefused) {
+  EXPECT_TRUE(accepts(*schema(nested_one_of(4).c_str()), R"("x_1 x_2 x_3")"));
+  EXPECT_FALSE(accepts(*schema(nested_one_of(4).c_str()), R"("x_1 x_2")"));
+  try {
+    schema(nested_one_of(12).c_str());
+    FAIL();
+  } catch (const UsageError& error) {
+    EXPECT_NE(std::string(error.what()).find("#/$defs/d0: cannot be enforced: "), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(JsonSchema, FilesKeepTheirNumbersOrAreRefused) {
+  const TempFolder place;
+  const auto read = [&](const std::string& text) {
+    write_text(place / "s.json", text);
+    return read_json_schema(place / "s.json");
+  };
+  EXPECT_TRUE(accepts(*read(R"({"enum": [18446744073709551615, 0.10, 1e22]})"), "18446744073709551615"));
+  for (const char* text : {R"({"x-a": [1, {"k": 2}], "anyOf": [{}, {"const": 12345678901234567890123}]})",
+                           R"({"x-a": {}, "anyOf": [true, {"const": 0.12345678901234567890123}]})"}) {
+    try {
+      read(text);
+      ADD_FAILURE() << text;
+    } catch (const UsageError& error) {
+      EXPECT_NE(std::string(error.what()).find("s.json at #/anyOf/1/const: expected an integer of 64 bits"),
+                std::string::npos)
+          << error.what();
+    }
+  }
+}
+
 TEST(JsonSchema, RefusesWithItsPointerWhatCannotBeEnforced) {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {R"({"properties": {"a": {"minLenght": 1}}})",
@@ -205,6 +270,8 @@ TEST(JsonSchema, RefusesWithItsPointerWhatCannotBeEnforced) {
       {R"({"multipleOf": 0})", "#/multipleOf: expected more than 0"},
       {R"({"minLength": -1})", "#/minLength: expected an integer"},
       {R"({"type": "int"})", "#/type: expected null"},
+      {R"({"properties": {"a": {"type": []}}})", "#/properties/a/type: expected a type"},
+      {R"({"properties": {"a": {"enum": []}}})", "#/properties/a/enum: expected a list of values"},
       {R"({"anyOf": []})", "#/anyOf: expected a list"},
       {R"({"properties": {"a": 1}})", "#/properties/a: expected a schema"},
       {R"({"allOf": [{"$ref": "#"}]})", "without end"},

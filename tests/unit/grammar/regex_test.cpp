@@ -149,12 +149,17 @@ TEST(RegexGrammar, WhatCannotBeEnforcedIsRefusedWithItsPlace) {
 
 TEST(ByteDfa, SetsAreCombined) {
   Rng rng(2);
+  size_t budget = 1 << 24;
+  using Combine = ByteDfa::Combine;
+  const auto combined = [&](const ByteDfa& a, const ByteDfa& b, Combine how) {
+    return ByteDfa::combined(a, b, how, "c", budget);
+  };
   for (int round = 0; round < 60; ++round) {
     const std::string x = random_regex(rng, 3), y = random_regex(rng, 3);
     const ByteDfa a = ByteDfa::search(x, "a"), b = ByteDfa::search("^(?:" + y + ")$", "b");
-    const ByteDfa both = intersection(a, b, "i"), either = unite(a, b, "u"),
-                  neither = complement(either, "c");
-    EXPECT_TRUE(intersection(both, neither, "n").empty());
+    const ByteDfa both = combined(a, b, Combine::both), either = combined(a, b, Combine::either),
+                  neither = combined(ByteDfa::any(), either, Combine::first_only);
+    EXPECT_TRUE(combined(both, neither, Combine::both).empty());
     for (int i = 0; i < 30; ++i) {
       const std::string word = random_word(rng);
       EXPECT_EQ(both.matches(word), a.matches(word) && b.matches(word));
@@ -162,6 +167,12 @@ TEST(ByteDfa, SetsAreCombined) {
       EXPECT_EQ(neither.matches(word), !either.matches(word));
     }
   }
+}
+
+TEST(ByteDfa, ABudgetIsKept) {
+  const ByteDfa a = ByteDfa::search("a.{8}b", "a"), b = ByteDfa::search("c.{8}d", "b");
+  size_t budget = 2000;
+  EXPECT_THROW(ByteDfa::combined(a, b, ByteDfa::Combine::both, "c", budget), UsageError);
 }
 
 TEST(ByteDfa, IsMinimalAndKnowsHowFarTheEndIs) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <regex>
 
 #include "llmtool/core/error.h"
@@ -94,6 +95,41 @@ TEST_F(HeldAnswers, NoTokensAreAskedForWhereTheFormIsEmpty) {
   options.max_new_tokens = 0;
   EXPECT_FALSE(run("a+").at(0).complete);
   EXPECT_EQ(run("a+").at(0).finish_reason, "length");
+}
+
+TEST_F(HeldAnswers, TheBestOfSeveralIsAWholeOneWhereThereIsOne) {
+  options.num_samples = 1;
+  options.best_of = 40;
+  options.max_new_tokens = 4;
+  // Cut answers are many, and likelier by their means: their tokens are forced.
+  for (const GenerationResult& r : run("a{9}|bcdef?")) EXPECT_TRUE(r.complete) << r.text;
+}
+
+// A draft of the same model is right throughout only where it is held to the same form.
+TEST_F(HeldAnswers, DraftsAreHeldToo) {
+  options.sampling.temperature = 0;
+  options.num_samples = 1;
+  options.max_new_tokens = 20;
+  const std::vector<GenerationResult> plain = run("([abc]d|é f){9}");
+  options.draft_model = &model;
+  const std::vector<GenerationResult> drafted = run("([abc]d|é f){9}");
+  EXPECT_EQ(drafted.at(0).ids, plain.at(0).ids);
+  EXPECT_GT(drafted.at(0).drafted, 8);
+  EXPECT_EQ(drafted.at(0).accepted, drafted.at(0).drafted);
+  options.draft_model = nullptr;
+  options.look_up = true;
+  EXPECT_EQ(run("abcdefabcd(ef|fe)").at(0).accepted, 9) << "forced tokens are drafts";
+}
+
+TEST_F(HeldAnswers, WhereNothingMayComeThePromptIsNamed) {
+  for (const TokenId id : tokenizer->encode("cd", {.continues = true}))
+    options.sampling.logit_bias.emplace_back(id, -std::numeric_limits<float>::infinity());
+  try {
+    run("a[cd]b");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(std::string(e.what()).find("prompt 1: [sampler] no token may come"), 0u) << e.what();
+  }
 }
 
 TEST_F(HeldAnswers, AFormThatTheVocabularyCannotSpellIsAnError) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/rng.h"
@@ -79,6 +80,40 @@ TEST(Candidates, TheLikeliestStaysWhereverItStands) {
     expect_list(candidates(logits, o, {}), {{2, 1}});
     EXPECT_EQ(sample(logits, o, {}, 0.9), 2);
   }
+}
+
+// At their ends the filters leave everything or what they like best, and never nothing.
+TEST(Candidates, TheEndsOfEveryFilter) {
+  const auto left = [](const std::function<void(SamplingOptions&)>& set) {
+    SamplingOptions o = plain();
+    set(o);
+    std::vector<TokenId> ids;
+    for (const auto& [id, probability] : candidates(kFive, o, {})) ids.push_back(id);
+    return ids;
+  };
+  using Ids = std::vector<TokenId>;
+  const Ids all = {1, 3, 4, 0, 2}, best = {1};
+  EXPECT_EQ(left([](auto& o) { o.top_p = 1; }), all);
+  EXPECT_EQ(left([](auto& o) { o.top_p = 1e-300; }), best);
+  EXPECT_EQ(left([](auto& o) { o.top_k = INT64_MAX; }), all);
+  EXPECT_EQ(left([](auto& o) { o.min_p = 1e-300; }), all);
+  EXPECT_EQ(left([](auto& o) { o.typical_p = 1; }), all);
+  EXPECT_EQ(left([](auto& o) { o.typical_p = 0; }).size(), 1u);
+  EXPECT_EQ(left([](auto& o) { o.top_n_sigma = 1e9; }), all);
+  EXPECT_EQ(left([](auto& o) { o.top_n_sigma = 1e-9; }), best);
+  // XTC drops all but the least likely above the threshold: there is always one that stays.
+  EXPECT_EQ(left([](auto& o) { o.xtc_probability = 1, o.xtc_threshold = 0; }), Ids{2});
+  EXPECT_EQ(left([](auto& o) { o.xtc_probability = 1, o.xtc_threshold = 0.5; }), all);
+  EXPECT_EQ(left([](auto& o) { o.mirostat = 2, o.mirostat_tau = 1e9; }), all);
+  EXPECT_EQ(left([](auto& o) { o.mirostat = 2, o.mirostat_tau = 0; }), best);
+}
+
+TEST(Samplers, WhatIsSetAndDoesNothingIsRefused) {
+  SamplingOptions o;
+  o.samplers = {"temperature"};
+  EXPECT_NO_THROW(o.check());
+  o.mirostat = 2;  // with its settings as they are by default
+  EXPECT_THROW(o.check(), UsageError);
 }
 
 TEST(Candidates, FiltersFollowEachOther) {
