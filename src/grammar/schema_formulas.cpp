@@ -91,7 +91,7 @@ bool SchemaFormulas::list_of_values(Location location, std::vector<const json*>&
   for (const auto& [key, value] : schema.items()) {
     if (key != "const" && key != "enum" && key != "type" && !is_note(key)) return false;
   }
-  if (!one && (!schema["enum"].is_array() || schema["enum"].empty())) return false;  // said where it is read
+  if (!one && !schema["enum"].is_array()) return false;  // said where it is read
   if (one) values.push_back(&schema["const"]);
   if (!one) {
     for (const json& value : schema["enum"]) values.push_back(&value);

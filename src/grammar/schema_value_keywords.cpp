@@ -152,8 +152,8 @@ bool SchemaExpander::apply_type(const Context& context, const std::string& key, 
     return true;
   }
   if (key == "enum") {
-    if (!value.is_array() || value.empty())
-      document_.fail(context.location, key, cat("expected a list of values, found ", shown(value)));
+    if (!value.is_array())
+      document_.fail(context.location, key, cat("expected a list, found ", shown(value)));
     std::vector<const json*> list;
     for (const json& one : value) list.push_back(&one);
     apply(formulas_.values(list), context.negated, all);

@@ -271,7 +271,6 @@ TEST(JsonSchema, RefusesWithItsPointerWhatCannotBeEnforced) {
       {R"({"minLength": -1})", "#/minLength: expected an integer"},
       {R"({"type": "int"})", "#/type: expected null"},
       {R"({"properties": {"a": {"type": []}}})", "#/properties/a/type: expected a type"},
-      {R"({"properties": {"a": {"enum": []}}})", "#/properties/a/enum: expected a list of values"},
       {R"({"anyOf": []})", "#/anyOf: expected a list"},
       {R"({"properties": {"a": 1}})", "#/properties/a: expected a schema"},
       {R"({"allOf": [{"$ref": "#"}]})", "without end"},
