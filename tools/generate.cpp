@@ -276,9 +276,11 @@ std::function<int()> generate_command(CLI::App& app) {
   app.add_option("--prompt-file,-f", f->prompts.file, "File of prompts");
   app.add_option("--input-format", f->prompts.format,
                  "text (default): a prompt per line; jsonl; of --input also json, csv, tsv")
-      ->check(CLI::IsMember({"text", "jsonl", "json", "csv", "tsv"}));
-  app.add_option("--field", f->prompts.field, "Field of .jsonl rows (default: prompt; or prompt_ids)");
-  app.add_flag("-0,--null", f->prompts.nul_separated, "Prompts end with NUL");
+      ->check(CLI::IsMember({"text", "jsonl", "json", "csv", "tsv"}))
+      ->group("Prompts");
+  app.add_option("--field", f->prompts.field, "Field of .jsonl rows (default: prompt; or prompt_ids)")
+      ->group("Prompts");
+  app.add_flag("-0,--null", f->prompts.nul_separated, "Prompts end with NUL")->group("Prompts");
   add_sampling_flags(app, f);
   add_common_flags(app, f->common);
   return [f] { return run_generate(*f); };
