@@ -78,8 +78,9 @@ TEST_F(Records, AddListAndShow) {
   EXPECT_EQ(printed("add", {"--prompt", "2 + 2 =", "--response", "5", "--expected", "4", "--input",
                             "{\"a\": 2, \"b\": 2}", "--model", "runs/adder"}),
             "1\n");
-  EXPECT_EQ(result("add", {"--prompt", "Hi\nthere", "--response", "\x1B[2J" + std::string(300, 'x'),
-                           "--verdict", "right"}),
+  std::string wild = "\x1B[2J";
+  wild.append(300, 'x');
+  EXPECT_EQ(result("add", {"--prompt", "Hi\nthere", "--response", wild, "--verdict", "right"}),
             json({{"id", 2}}));
   const std::string list = printed("list");
   EXPECT_SAYS(list, "id  verdict  time");

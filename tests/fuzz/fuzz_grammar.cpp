@@ -51,7 +51,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     if (data[0] == 's') {
       const auto dfa = llmtool::ByteDfa::search(source, "input");
-      if (dfa.matches(source)) complement(dfa, "input");
+      size_t budget = 1 << 20;
+      if (dfa.matches(source))
+        llmtool::ByteDfa::combined(dfa, dfa, llmtool::ByteDfa::Combine::first_only, "input", budget);
     } else if (data[0] == 'j') {
       walk(*llmtool::parse_json_schema(llmtool::parse_json(source, "input"), "input"), size);
     } else {
