@@ -64,7 +64,7 @@ TEST(Command, HelpFitsAScreenPerTopic) {
   const RunResult some = run_program("generate", {"--help-config", "dry_"});
   EXPECT_EQ(std::count(some.out.begin(), some.out.end(), '\n'), 5) << some.out;
   EXPECT_SAYS(run_program("generate", {"--help-config", "dyr_base"}).err, "did you mean dry_base");
-  EXPECT_SAYS(run_program("generate", {"--help-topic", "speeds"}).err, "sampling, ");
+  EXPECT_SAYS(run_program("generate", {"--help-topic", "speeds"}).err, "expected one of prompts, speed");
   for (const char* section : {"model", "tokenizer", "data", "training", "evaluation", "sample"}) {
     expect_screen(run_program("pretrain", {"--help-config", section}));
   }
