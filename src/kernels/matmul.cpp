@@ -206,6 +206,7 @@ MatrixView offset(MatrixView m, int64_t row, int64_t col) {
 /// The right-hand side as a matrix that lies in memory.
 struct Dense {
   MatrixView b;
+  static constexpr int64_t kTasks = 64;  // wanted at least, though each row tile packs b anew
 
   int64_t step() const { return b.col_stride == 1 ? kPackCols * kNr : kNr; }  // columns packed together
   static int64_t slivers() { return 1; }  // that a task's number must divide by
@@ -223,6 +224,7 @@ struct Dense {
 struct Stored {
   WeightView w;
   int64_t K;
+  static constexpr int64_t kTasks = 32;  // to unpack is dearer than to pack
 
   // Unpacked at a time, so that it is packed out of the first-level cache: whole blocks of every type.
   static constexpr int64_t kSteps = 256;
@@ -248,6 +250,7 @@ struct Stored {
 struct StoredRows {
   WeightView w;
   int64_t N;
+  static constexpr int64_t kTasks = 32;
 
   static constexpr int64_t kSteps = 64;  // unpacked at a time: see Stored
   static constexpr int64_t kAhead = 12;  // rows, each in a line of memory of its own
@@ -284,7 +287,7 @@ void multiply(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, const R
     const int64_t rows = std::min(M - ic, kMc);
     // Enough tasks for many threads, few enough for each to use what it packs; by the shapes alone.
     const int64_t row_tiles =
-        std::clamp<int64_t>(ceil_div(64, slivers), 1, std::max<int64_t>(1, rows / kMinTileRows));
+        std::clamp<int64_t>(ceil_div(Right::kTasks, slivers), 1, std::max<int64_t>(1, rows / kMinTileRows));
     const int64_t tile_rows = round_up(ceil_div(rows, row_tiles), kMr);
     const int64_t step = right.step();
     const int64_t group = round_up(std::clamp<int64_t>(slivers * row_tiles / 32, 1, 8), right.slivers()),
