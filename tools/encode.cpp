@@ -45,14 +45,9 @@ struct Texts {
 
 /// Writes the results of a batch; throws ReaderGone when nobody reads them.
 using Answer = std::function<void(Texts&)>;
-struct ReaderGone {};
 
-void out(const Json& row) {
-  if (!write_out(row.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n")) throw ReaderGone();
-}
-void out(const std::string& line) {
-  if (!write_out(line + "\n")) throw ReaderGone();
-}
+void out(const Json& row) { print_out(json_line(row) + "\n"); }
+void out(const std::string& line) { print_out(line + "\n"); }
 
 void add(Texts& texts, GenerationRequest request) {
   const int64_t context = texts.model.config().context() - texts.virtual_count();

@@ -15,6 +15,7 @@
 #include "llmtool/core/log.h"
 #include "llmtool/core/version.h"
 #include "llmtool/infer/draft.h"
+#include "llmtool/infer/prompt_memory.h"
 #include "llmtool/io/files.h"
 #include "model_files.h"
 
@@ -48,25 +49,21 @@ std::unique_ptr<const Transformer> open_draft_model(const GenerateConfig& config
 int run_plain(Generator& generator, const Prompts& prompts, const GenerationOptions& options,
               Recorder* recorder) {
   const bool live = ::isatty(STDOUT_FILENO) != 0;
-  struct ReaderGone {};
-  const auto out = [](const std::string& text) {
-    if (!write_out(text)) throw ReaderGone();
-  };
   bool opened = false;
   int code = 0;
   try {
     const Generator::Stream stream = [&](const std::string& more) {
       // The prompt of an echoed answer is only known when it is done; then everything is written at once.
-      if (!options.echo) out(more);
+      if (!options.echo) print_out(more);
       opened = true;
     };
     generator.run(
         prompts.source,
         [&](const GenerationResult& r) {
           if (recorder) recorder->add(r, prompts.input(r.index));
-          if (options.echo) out(r.prompt);
-          if (!opened || options.echo) out(r.text);
-          out("\n");
+          if (options.echo) print_out(r.prompt);
+          if (!opened || options.echo) print_out(r.text);
+          print_out("\n");
           opened = false;
           report_cut(r, options, code);
         },
@@ -79,17 +76,13 @@ int run_plain(Generator& generator, const Prompts& prompts, const GenerationOpti
 
 int run_json(Generator& generator, const Prompts& prompts, const GenerationOptions& options,
              const Tokenizer* tokenizer, Recorder* recorder) {
-  struct ReaderGone {};
   int code = 0;
   try {
     generator.run(
         prompts.source,
         [&](const GenerationResult& r) {
           if (recorder) recorder->add(r, prompts.input(r.index));
-          const std::string line =
-              result_row(r, options, tokenizer)
-                  .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-          if (!write_out(line + "\n")) throw ReaderGone();
+          print_out(json_line(result_row(r, options, tokenizer)) + "\n");
           report_cut(r, options, code);
         },
         {}, prompts.ready);
@@ -108,17 +101,13 @@ struct Loaded {
   const GenerateFlags& flags;
   Recorder* recorder;
 
-  int64_t context() const {
-    return model.config().context() - static_cast<int64_t>(model.virtual_ids().size());
-  }
+  int64_t context() const { return text_context(model); }
 };
 
 /// --dry-run: the prompts as the model would get them.
 int show_finished(const Loaded& l, const Generator::Source& source) {
   const GenerationOptions& options = l.config.options;
-  const int64_t virtual_count = static_cast<int64_t>(l.model.virtual_ids().size());
-  const int64_t context =
-      options.context > 0 ? std::min(l.context(), options.context - virtual_count) : l.context();
+  const int64_t context = text_context(l.model, options.context);
   int64_t next = 0;
   const Generator::Source fitted = [&](GenerationRequest& request) {
     if (!source(request)) return false;
@@ -194,11 +183,8 @@ nlohmann::ordered_json made_by(GenerateConfig config, const GenerateFlags& flags
   if (tokenizer) all["tokenizer"] = hex(tokenizer->hash());
   for (const auto& [folder, weight] : adapters_named(flags.adapters))
     all["adapters"].push_back({{"folder", hex(glance_hash(folder))}, {"weight", weight}});
-  for (std::string* file : {&config.prompt.template_file, &config.prompt.shots}) {
-    if (!file->empty()) *file = hex(glance_hash(*file));
-  }
   all.update(write_config([&](ConfigVisitor& v) { config.visit(v); }));
-  for (const char* key : {"grammar", "json_schema"}) {  // files, whose contents count
+  for (const char* key : {"template", "shots", "grammar", "json_schema"}) {  // files, whose contents count
     const std::string file = all.value(key, "");
     if (!file.empty()) all[key] = hex(glance_hash(file));
   }

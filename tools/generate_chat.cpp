@@ -63,7 +63,6 @@ class InterruptWatch {
 };
 
 struct Stopped {};
-struct ReaderGone {};
 
 class Chat {
  public:
@@ -137,7 +136,7 @@ class Chat {
     try {
       nlohmann::ordered_json row = nlohmann::ordered_json::object();
       row["messages"] = conversation_.messages();
-      write_file(file, row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+      write_file(file, json_line(row) + "\n");
       info(cat("Saved to ", file, "."));
     } catch (const Error& e) {
       warn(e.what());  // the conversation matters more
@@ -167,9 +166,6 @@ class Chat {
   std::string answer_to(Prompt prompt) {
     bool given = false;
     std::string written;
-    const auto out = [](const std::string& more) {
-      if (!write_out(more)) throw ReaderGone();
-    };
     stop_wanted = 0;
     const auto source = [&](GenerationRequest& request) {
       if (given) return false;
@@ -179,7 +175,7 @@ class Chat {
     };
     const Generator::Stream stream = [&](const std::string& more) {
       if (stop_wanted) throw Stopped();
-      out(more);
+      print_out(more);
       written += more;
     };
     try {
@@ -188,9 +184,9 @@ class Chat {
           [&](const GenerationResult& r) {
             if (json_) {
               const auto row = result_row(r, options_, nullptr);
-              out(row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+              print_out(json_line(row) + "\n");
             } else {
-              out(r.text.substr(written.size()) + "\n");
+              print_out(r.text.substr(written.size()) + "\n");
             }
             written = r.text;
             if (recorder_) recorder_->add(r, {{"messages", conversation_.messages()}});
@@ -198,7 +194,7 @@ class Chat {
           },
           json_ ? Generator::Stream{} : stream);
     } catch (const Stopped&) {
-      out("\n");
+      print_out("\n");
     }
     return written;
   }

@@ -49,9 +49,8 @@ int run_choices(ChoiceScorer& scorer, const Prompts& prompts, const ChoiceOption
   for (int64_t index = 0; prompts.source(request); ++index) {
     const ChoiceResult r = scorer.score(request, index);
     if (recorder) recorder->add(as_answer(r, options), prompts.input(index));
-    const std::string line =
-        json ? choice_row(r, options).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
-             : cat(options.choices[r.best], "\t", r.probabilities[r.best]);
+    const std::string line = json ? json_line(choice_row(r, options))
+                                  : cat(options.choices[r.best], "\t", r.probabilities[r.best]);
     if (!write_out(line + "\n")) return 0;  // the reader has gone
   }
   return 0;

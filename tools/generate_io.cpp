@@ -191,8 +191,7 @@ int print_prompts(const Generator::Source& source, bool json) {
     if (request.index >= 0) index = request.index;
     const nlohmann::ordered_json row = {
         {"index", index}, {"prompt", request.prompt}, {"prompt_ids", request.ids}};
-    const std::string text =
-        json ? row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) : request.prompt;
+    const std::string text = json ? json_line(row) : request.prompt;
     if (!write_out(text + "\n")) return 0;  // nobody reads on
   }
   return 0;
@@ -207,6 +206,10 @@ void report_cut(const GenerationResult& r, const GenerationOptions& options, int
                                                       : "the context is full, a shorter prompt gives it room";
   warn(cat("prompt ", r.index + 1, options.num_samples > 1 ? cat(", answer ", r.sample + 1) : "",
            ": the answer ended before it was whole, after ", r.ids.size(), " tokens; ", cause));
+}
+
+void print_out(const std::string& text) {
+  if (!write_out(text)) throw ReaderGone();
 }
 
 bool write_out(const std::string& text) {

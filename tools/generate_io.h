@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "llmtool/infer/generator.h"
+#include "llmtool/io/json_text.h"
 #include "llmtool/prompt/prompt_writer.h"
 
 namespace llmtool {
@@ -50,5 +51,9 @@ void report_cut(const GenerationResult& result, const GenerationOptions& options
 
 /// Writes to stdout; false once its reader has gone.
 bool write_out(const std::string& text);
+/// What ends the work of a command whose results nobody reads on.
+struct ReaderGone {};
+/// The same, throwing ReaderGone.
+void print_out(const std::string& text);
 
 }  // namespace llmtool

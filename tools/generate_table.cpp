@@ -1,11 +1,11 @@
 #include "generate_table.h"
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <utility>
 
 #include "generate_config.h"
+#include "llmtool/core/clock.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
 
@@ -14,14 +14,9 @@ namespace llmtool {
 namespace {
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
-struct ReaderGone {};
 /// A transaction takes some hundredths of a second: rows that come faster share one.
 constexpr double kHoldSeconds = 0.2;
 constexpr size_t kMostHeld = 64;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::string counted(int64_t n, const char* what) { return cat(n, " ", what, n == 1 ? "" : "s"); }
 
@@ -88,16 +83,15 @@ void TableRun::resume() {
     };
     if (index >= rows_.size()) wrong("one more than there are rows");
     const auto says = [&](const char* name, int64_t value) {
-      return row.contains(name) && AnswerFile::cell(row[name]) == std::to_string(value);
+      return row.contains(name) && plain_text(row[name]) == std::to_string(value);
     };
     if (!says("index", index) || !says("sample", sample)) wrong("another index or sample");
     const Json input = input_of(index);
     for (const auto& [name, value] : input.items()) {
       const std::string ours = column(name, input);
-      if (!row.contains(ours) || AnswerFile::cell(row[ours]) != AnswerFile::cell(value))
-        wrong(cat("another ", ours));
+      if (!row.contains(ours) || plain_text(row[ours]) != plain_text(value)) wrong(cat("another ", ours));
     }
-    cut += row.contains("complete") && AnswerFile::cell(row["complete"]) == "false";
+    cut += row.contains("complete") && plain_text(row["complete"]) == "false";
     const bool failed = row.contains("finish_reason") && row["finish_reason"] == "error";
     if (++sample < options_.num_samples && !failed) continue;
     sample = 0;
@@ -192,7 +186,7 @@ void TableRun::write_held() {
 
 void TableRun::put(const Json& row) {
   if (output_) return output_->append(row);
-  if (!write_out(row.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n")) throw ReaderGone();
+  print_out(json_line(row) + "\n");
 }
 
 /// Those in front of row `before`.

@@ -11,6 +11,7 @@
 #include "llmtool/core/log.h"
 #include "llmtool/data/row_table.h"
 #include "llmtool/io/files.h"
+#include "llmtool/io/json_text.h"
 #include "llmtool/records/record_rows.h"
 #include "records.h"
 
@@ -76,8 +77,7 @@ class RowWriter {
     if (path != "-") file_.emplace(path);
   }
   void write(const nlohmann::ordered_json& row) {
-    const std::string line =
-        row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    const std::string line = json_line(row) + "\n";
     if (file_)
       file_->write(line.data(), line.size());
     else

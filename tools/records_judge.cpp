@@ -11,6 +11,7 @@
 #include "llmtool/core/log.h"
 #include "llmtool/data/row_table.h"
 #include "llmtool/io/json.h"
+#include "llmtool/io/json_text.h"
 #include "llmtool/records/judge.h"
 #include "llmtool/records/record_rows.h"
 #include "records.h"

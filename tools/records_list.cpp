@@ -12,6 +12,7 @@
 #include "command.h"
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
+#include "llmtool/io/json_text.h"
 #include "llmtool/records/record_rows.h"
 #include "llmtool/records/terminal_text.h"
 #include "records.h"
@@ -26,9 +27,7 @@ constexpr const char* kRowHelp =
     "response, sample, model, model_hash, settings, settings_hash, tokens, finish_reason, expected, verdict "
     "(right, wrong or null), judged_by, judged_at.";
 
-void print_row(const Record& record) {
-  std::cout << row_of_record(record).dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
-}
+void print_row(const Record& record) { std::cout << json_line(row_of_record(record)) << "\n"; }
 
 /// Of the terminal that is printed to, or of the environment's word for it.
 int64_t output_columns() {

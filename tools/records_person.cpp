@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "llmtool/core/error.h"
+#include "llmtool/io/json_text.h"
 #include "llmtool/records/record_rows.h"
 #include "llmtool/records/terminal_text.h"
 #include "records.h"

@@ -5,6 +5,7 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
+#include "text/common_prefix.h"
 #include "text/utf8.h"
 
 namespace llmtool {

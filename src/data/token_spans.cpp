@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "text/common_prefix.h"
+
 namespace llmtool {
 
 namespace {
@@ -69,12 +71,6 @@ void cover_by_encoding(const Tokenizer& tokenizer, std::string_view text, std::s
   for (size_t i = first; i < last; ++i) covered[i] = 1;
 }
 }  // namespace
-
-size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
-  size_t n = 0;
-  while (n < std::min(a.size(), b.size()) && a[n] == b[n]) ++n;
-  return n;
-}
 
 std::vector<uint8_t> covered_tokens(const Tokenizer& tokenizer, std::string_view text,
                                     std::span<const TokenId> ids, const ByteSpans& spans) {

@@ -18,7 +18,4 @@ using ByteSpans = std::vector<std::pair<size_t, size_t>>;  // first byte, one be
 std::vector<uint8_t> covered_tokens(const Tokenizer& tokenizer, std::string_view text,
                                     std::span<const TokenId> ids, const ByteSpans& spans);
 
-/// How many ids both begin with.
-size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b);
-
 }  // namespace llmtool

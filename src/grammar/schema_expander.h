@@ -46,6 +46,7 @@ class SchemaExpander {
   bool apply_type(const Context& context, const std::string& key, Alternatives& all);
   bool apply_number(const Context& context, const std::string& key, Alternatives& all);
   bool apply_string(const Context& context, const std::string& key, Alternatives& all);
+  void apply_bound(const Context& context, const std::string& key, uint8_t type, Alternatives& all);
   bool apply_array(const Context& context, const std::string& key, Alternatives& all);
   void apply_items(const Context& context, const std::string& key, uint64_t from, Alternatives& all);
   void apply_prefix(const Context& context, const std::string& key, Alternatives& all);

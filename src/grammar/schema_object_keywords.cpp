@@ -56,13 +56,7 @@ bool SchemaExpander::apply_object(const Context& context, const std::string& key
   } else if (key == "required") {
     apply_required(context, all);
   } else if (key == "minProperties" || key == "maxProperties") {
-    const uint64_t limit = count(context, key);
-    const bool lower = (key == "minProperties") != context.negated;
-    for (SchemaAlternative& one : all) {
-      if (context.negated) one.only(limit == 0 && !lower ? 0 : kObject);
-      if (lower) one.object.min = std::max(one.object.min, limit + context.negated);
-      if (!lower) one.object.max = std::min(one.object.max, limit - context.negated);
-    }
+    apply_bound(context, key, kObject, all);
   } else {
     return false;
   }

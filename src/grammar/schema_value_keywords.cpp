@@ -234,6 +234,20 @@ bool SchemaExpander::apply_string(const Context& context, const std::string& key
   return true;
 }
 
+/// minItems, maxProperties, ...: of how many parts a value of that type has.
+void SchemaExpander::apply_bound(const Context& context, const std::string& key, uint8_t type,
+                                 Alternatives& all) {
+  const uint64_t limit = count(context, key);
+  const bool lower = key.starts_with("min") != context.negated;
+  for (SchemaAlternative& one : all) {
+    if (context.negated) one.only(limit == 0 && !lower ? 0 : type);
+    uint64_t& min = type == kObject ? one.object.min : one.array.min;
+    uint64_t& max = type == kObject ? one.object.max : one.array.max;
+    if (lower) min = std::max(min, limit + context.negated);
+    if (!lower) max = std::min(max, limit - context.negated);
+  }
+}
+
 bool SchemaExpander::apply_array(const Context& context, const std::string& key, Alternatives& all) {
   const json& value = context.schema[key];
   if (key == "prefixItems" || (key == "items" && value.is_array())) {
@@ -248,13 +262,7 @@ bool SchemaExpander::apply_array(const Context& context, const std::string& key,
   } else if (key == "contains") {
     apply_contains(context, all);
   } else if (key == "minItems" || key == "maxItems") {
-    const uint64_t limit = count(context, key);
-    const bool lower = (key == "minItems") != context.negated;
-    for (SchemaAlternative& one : all) {
-      if (context.negated) one.only(limit == 0 && !lower ? 0 : kArray);
-      if (lower) one.array.min = std::max(one.array.min, limit + context.negated);
-      if (!lower) one.array.max = std::min(one.array.max, limit - context.negated);
-    }
+    apply_bound(context, key, kArray, all);
   } else if (key == "uniqueItems") {
     if (!value.is_boolean())
       document_.fail(context.location, key, cat("expected true or false, found ", shown(value)));

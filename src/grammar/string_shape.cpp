@@ -4,33 +4,24 @@
 #include <deque>
 
 #include "llmtool/core/error.h"
+#include "text/utf8.h"
 
 namespace llmtool {
 namespace {
 
 constexpr uint64_t kMaxTable = 1 << 26;  // bits
 
-/// The bytes that may follow in UTF-8 after `text`, as far as its last character tells.
-bool well_formed(std::string_view text) {
+enum class Tail { whole, open, broken };
+
+/// Of well-formed text with one byte more: whether its last character is whole, could become one, or cannot.
+Tail tail_of(std::string_view text) {
   size_t begin = text.size();
   while (begin > 0 && (uint8_t(text[begin - 1]) & 0xC0) == 0x80) --begin;
-  if (begin == text.size())
-    return uint8_t(text[begin - 1]) < 0x80 ||
-           (uint8_t(text[begin - 1]) >= 0xC2 && uint8_t(text[begin - 1]) <= 0xF4);
-  if (begin == 0) return false;
-  const uint8_t lead = uint8_t(text[begin - 1]), second = uint8_t(text[begin]);
-  const size_t wanted = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC2 ? 1 : 0;
-  const uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-  const uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-  return text.size() - begin <= wanted && second >= low && second <= high;
-}
-
-bool whole(std::string_view text) {
-  size_t tail = 0;
-  while (tail < text.size() && (uint8_t(text[text.size() - 1 - tail]) & 0xC0) == 0x80) ++tail;
-  if (tail == text.size()) return text.empty();
-  const uint8_t lead = uint8_t(text[text.size() - 1 - tail]);
-  return tail == (lead >= 0xF0 ? 3u : lead >= 0xE0 ? 2u : lead >= 0xC2 ? 1u : 0u);
+  if (begin == 0) return text.empty() ? Tail::whole : Tail::broken;
+  const std::string_view last = text.substr(begin - 1);
+  bool open = false;
+  const auto length = static_cast<size_t>(utf8_length(last, &open));
+  return length == last.size() ? Tail::whole : open ? Tail::open : Tail::broken;
 }
 
 void append_number(std::string& key, uint64_t value) {
@@ -151,10 +142,10 @@ bool StringShape::more_than(const Cursor& cursor, size_t count) const {
   while (!beginnings.empty()) {
     next.clear();
     for (const auto& [at, text] : beginnings) {
-      found += whole(text) && accepts(at);
+      found += tail_of(text) == Tail::whole && accepts(at);
       for (int byte = 0; byte < 256 && found + next.size() <= count; ++byte) {
         Cursor to = at;
-        if (!well_formed(text + char(byte)) || !step(to, uint8_t(byte))) continue;
+        if (tail_of(text + char(byte)) == Tail::broken || !step(to, uint8_t(byte))) continue;
         next.emplace_back(to, text + char(byte));
       }
       if (found + next.size() > count) return true;
@@ -172,10 +163,11 @@ std::optional<std::vector<std::string>> StringShape::members(size_t most) const 
   while (!open.empty() && viable(open.back().first)) {
     const auto [at, text] = open.back();
     open.pop_back();
-    if (whole(text) && accepts(at)) result.push_back(text);
+    if (tail_of(text) == Tail::whole && accepts(at)) result.push_back(text);
     for (int byte = 0; byte < 256; ++byte) {
       Cursor to = at;
-      if (well_formed(text + char(byte)) && step(to, uint8_t(byte))) open.emplace_back(to, text + char(byte));
+      if (tail_of(text + char(byte)) != Tail::broken && step(to, uint8_t(byte)))
+        open.emplace_back(to, text + char(byte));
     }
   }
   return result;

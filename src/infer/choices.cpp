@@ -1,14 +1,15 @@
 #include "llmtool/infer/choices.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 #include <set>
 
+#include "llmtool/core/clock.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/workspace.h"
 #include "llmtool/infer/prompt_cache.h"
+#include "text/common_prefix.h"
 #include "text/unicode.h"
 
 namespace llmtool {
@@ -90,9 +91,10 @@ std::vector<Ids> ChoiceScorer::Impl::whole_texts(const GenerationRequest& reques
 /// How many ids the prompt and all texts begin with, at least one; shortens texts that do not fit.
 size_t ChoiceScorer::Impl::shared_ids(const GenerationRequest& request, std::vector<Ids>& texts,
                                       int64_t index) const {
-  int64_t shared = static_cast<int64_t>(request.ids.size()), longest = 0;
+  auto shared = static_cast<int64_t>(request.ids.size());
+  int64_t longest = 0;
   for (const Ids& text : texts) {
-    shared = std::min(shared, common_beginning(text, request.ids));
+    shared = std::min(shared, static_cast<int64_t>(common_prefix(text, request.ids)));
     longest = std::max(longest, static_cast<int64_t>(text.size()));
   }
   for (size_t i = 0; i < texts.size(); ++i) {
@@ -100,8 +102,7 @@ size_t ChoiceScorer::Impl::shared_ids(const GenerationRequest& request, std::vec
     throw Error(cat("prompt ", index + 1, ": the choice \"", options.choices[i], "\" adds no token to it"));
   }
   // The last token of a text is scored, but not read.
-  const int64_t virtual_count = memory.virtual_count(), own = memory.context();
-  const int64_t context = options.context > 0 ? std::min(own, options.context - virtual_count) : own;
+  const int64_t context = text_context(model, options.context);
   const int64_t over = longest - 1 - context;
   if (over <= 0) return static_cast<size_t>(shared);
   const bool has_bos = tokenizer.bos_id() >= 0 && request.ids[0] == tokenizer.bos_id();
@@ -148,7 +149,7 @@ void ChoiceScorer::Impl::score_tails(const std::vector<Ids>& texts, size_t share
   std::span<const TokenId> path;  // the ids behind the prompt that the cache holds
   for (const size_t i : order) {
     const auto tail = std::span(texts[i]).subspan(shared), read = tail.first(tail.size() - 1);
-    const auto common = static_cast<size_t>(common_beginning(path, read));
+    const auto common = common_prefix(path, read);
     cache.cut(prompt_length + static_cast<int64_t>(common));
     after.erase(after.begin() + static_cast<std::ptrdiff_t>(common) + 1, after.end());
     read_on(cache, read.subspan(common), after);
@@ -163,7 +164,7 @@ void ChoiceScorer::Impl::score_tails(const std::vector<Ids>& texts, size_t share
 }
 
 ChoiceResult ChoiceScorer::score(const GenerationRequest& request, int64_t index) {
-  const auto began = std::chrono::steady_clock::now();
+  const double began = now();
   if (request.ids.empty())
     throw UsageError(cat("prompt ", index + 1, ": expected at least one token, found none"));
   std::vector<Ids> texts = impl_->whole_texts(request);
@@ -187,7 +188,7 @@ ChoiceResult ChoiceScorer::score(const GenerationRequest& request, int64_t index
     total += r.probabilities.back();
   }
   for (double& p : r.probabilities) p /= total;
-  r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  r.seconds = now() - began;
   return r;
 }
 

@@ -137,8 +137,7 @@ void Generator::Impl::search_beams(Prefix& p) {
     describe(slot->result, p);
     GenerationResult& r = slot->result;
     Hypothesis h = found.empty() ? Hypothesis{} : std::move(found[static_cast<size_t>(i)]);
-    const bool stopped = !h.ids.empty() && std::find(options.stop_ids.begin(), options.stop_ids.end(),
-                                                     h.ids.back()) != options.stop_ids.end();
+    const bool stopped = !h.ids.empty() && stops_at(h.ids.back());
     if (stopped) h.ids.pop_back();
     for (const TokenId id : h.ids) slot->text.push(id);
     slot->text.finish();

@@ -4,6 +4,7 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/infer/prompt_memory.h"
+#include "text/common_prefix.h"
 
 namespace llmtool {
 
@@ -45,7 +46,7 @@ void DraftModel::catch_up(Request& r) {
   if (n + 1 > context) r.most = 0;
   if (r.most <= 0) return;
   if (!s.cache) s.cache = std::make_unique<KvCache>(model_.config(), context);
-  int64_t known = std::min(common_beginning(s.ids, r.text), n - 1);
+  int64_t known = std::min(static_cast<int64_t>(common_prefix(s.ids, r.text)), n - 1);
   if (!s.cache->can_cut(known)) known = 0;
   s.cache->cut(known);
   s.ids.assign(r.text.begin(), r.text.begin() + known);

@@ -12,7 +12,6 @@ namespace llmtool {
 
 namespace {
 constexpr int64_t kEchoRows = 256;  // positions of a prompt whose logits exist at a time
-
 }  // namespace
 
 size_t generation_scratch(const Transformer& model, ThreadPool& pool, int64_t batch_size, bool echo) {

@@ -1,11 +1,11 @@
 #pragma once
 // The parts of a Generator.
 
-#include <chrono>
 #include <deque>
 #include <exception>
 #include <optional>
 
+#include "llmtool/core/clock.h"
 #include "llmtool/core/error.h"
 #include "llmtool/grammar/held_text.h"
 #include "llmtool/infer/draft.h"
@@ -13,10 +13,6 @@
 #include "llmtool/infer/prompt_cache.h"
 
 namespace llmtool {
-
-inline double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// A prompt that has been read, kept until all its answers have begun.
 struct Prefix {
@@ -55,8 +51,7 @@ struct Generator::Impl {
         tokenizer(t),
         options(std::move(o)),
         memory(m, options.kv_cache_type),
-        context(options.context > 0 ? std::min(memory.context(), options.context - memory.virtual_count())
-                                    : memory.context()),
+        context(text_context(m, options.context)),
         saved(4096),
         scratch(generation_scratch(
             m, p,

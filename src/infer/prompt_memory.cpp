@@ -2,15 +2,18 @@
 
 #include <algorithm>
 
+#include "text/common_prefix.h"
+
 namespace llmtool {
 
 namespace {
 constexpr int64_t kWorthCopying = 16;  // ids
 }
 
-int64_t common_beginning(std::span<const TokenId> a, std::span<const TokenId> b) {
-  const size_t n = std::min(a.size(), b.size());
-  return std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(n), b.begin()).first - a.begin();
+int64_t text_context(const Transformer& model, int64_t limit) {
+  const int64_t own = model.config().context(),
+                virtual_count = static_cast<int64_t>(model.virtual_ids().size());
+  return (limit > 0 ? std::min(own, limit) : own) - virtual_count;
 }
 
 std::pair<const KvCache*, int64_t> PromptMemory::longest_beginning(
@@ -21,7 +24,7 @@ std::pair<const KvCache*, int64_t> PromptMemory::longest_beginning(
   const auto consider = [&](const ReadText& text) {
     if (!text.cache || text.cache->type() != type_) return;
     // The last id is read in any case: its logits are wanted.
-    const int64_t common = std::min(common_beginning(text.ids, ids), n - 1);
+    const int64_t common = std::min(static_cast<int64_t>(common_prefix(text.ids, ids)), n - 1);
     const KvCache& cache = *text.cache;
     if (common <= best.second || !model_.shares_prefixes(cache.length)) return;
     if (cache.can_cut(virtual_count() + common)) best = {&cache, common};

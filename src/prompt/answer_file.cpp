@@ -6,12 +6,13 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 
+#include "llmtool/core/clock.h"
 #include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
 #include "llmtool/io/json.h"
+#include "llmtool/io/json_text.h"
 
 namespace llmtool {
 
@@ -22,10 +23,6 @@ constexpr double kSyncSeconds = 5;
 
 [[noreturn]] void fail(const fs::path& path, const char* what) {
   throw Error(cat(path.string(), ": ", what, ": ", std::strerror(errno)));
-}
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 void append_cell(std::string& line, const std::string& text) {
@@ -162,13 +159,8 @@ Json AnswerFile::row(int64_t i) const {
   return row;
 }
 
-std::string AnswerFile::cell(const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  return value.is_null() ? "" : value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 std::string AnswerFile::line_of(const Json& row) {
-  if (!csv_) return row.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  if (!csv_) return json_line(row) + "\n";
   std::string line;
   if (columns_.empty()) {
     for (const auto& [name, value] : row.items()) {
@@ -184,7 +176,7 @@ std::string AnswerFile::line_of(const Json& row) {
     if (c > 0) line += ',';
     const auto found = row.find(columns_[c]);
     if (found == row.end()) continue;
-    append_cell(line, cell(*found));
+    append_cell(line, plain_text(*found));
     ++known;
   }
   if (known < row.size()) {

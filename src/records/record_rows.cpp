@@ -5,6 +5,7 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
+#include "llmtool/io/json_text.h"
 #include "records/schema.h"
 
 namespace llmtool {
@@ -139,11 +140,6 @@ std::string words_of(const std::string& text) {
   return words;
 }
 }  // namespace
-
-std::string plain_text(const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  return value.is_null() ? "" : value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 Json row_of_record(const Record& r) {
   return {{"id", r.id},

@@ -7,6 +7,7 @@
 #include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
 #include "llmtool/io/json.h"
+#include "llmtool/io/json_text.h"
 #include "records/database.h"
 #include "records/schema.h"
 #include "text/unicode.h"
@@ -25,10 +26,9 @@ constexpr const char* kTables =
     " FROM records r LEFT JOIN templates t ON t.id = r.template_id"
     " LEFT JOIN settings s ON s.hash = r.settings_hash";
 
-std::string dumped(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 /// The same text for the same value, however its keys are ordered.
 std::string canonical(const Json& value) {
-  return value.is_null() ? "" : dumped(Json(nlohmann::json(value)));
+  return value.is_null() ? "" : json_line(Json(nlohmann::json(value)));
 }
 std::optional<std::string> text_or_null(const std::string& text) {
   return text.empty() ? std::nullopt : std::optional(text);
@@ -44,7 +44,7 @@ std::string repaired(const std::string& text) {
 std::string content_hash(const Record& r, const Variant& asked_by) {
   const Json content = {asked_by.name, asked_by.version, canonical(r.input),        r.prompt, r.response,
                         r.model.name,  r.model.version,  settings_hash(r.settings), r.sample};
-  return version_of_text(dumped(content));
+  return version_of_text(json_line(content));
 }
 
 Json json_of(const Statement& row, int column, const std::string& origin, const char* what) {
@@ -170,7 +170,7 @@ int64_t RecordStore::Writing::add(const Record& r) {
   const std::string settings = settings_hash(r.settings);
   if (!settings.empty()) {
     Statement add(db_, "INSERT OR IGNORE INTO settings(hash, json) VALUES(?, ?)");
-    add.bind(std::string_view(settings)).bind(std::string_view(dumped(r.settings)));
+    add.bind(std::string_view(settings)).bind(std::string_view(json_line(r.settings)));
     add.step();
   }
   const std::string now = utc_now();
@@ -181,7 +181,7 @@ int64_t RecordStore::Writing::add(const Record& r) {
   insert_.again();
   insert_.bind(std::string_view(r.time.empty() ? now : r.time))
       .bind(template_id)
-      .bind(text_or_null(r.input.is_null() ? "" : dumped(r.input)))
+      .bind(text_or_null(r.input.is_null() ? "" : json_line(r.input)))
       .bind(std::string_view(r.prompt))
       .bind(std::string_view(r.response))
       .bind(r.sample)

@@ -6,6 +6,7 @@
 #include "llmtool/core/log.h"
 #include "llmtool/data/lint.h"
 #include "llmtool/data/preview.h"
+#include "llmtool/io/json_text.h"
 
 namespace llmtool {
 
@@ -44,7 +45,7 @@ std::string preview_row(const Tokenizer& tokenizer, const Examples& examples, in
                                 {"ids", example.ids},
                                 {"trained", example.trained}};
   if (example.label >= 0) row["label"] = examples.labels[static_cast<size_t>(example.label)];
-  return row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return json_line(row) + "\n";
 }
 }  // namespace
 

@@ -26,11 +26,7 @@ class Generate : public test::RunTest {
  protected:
   void SetUp() override {
     RunTest::SetUp();
-    config["training"]["max_steps"] = 150;
-    config["training"]["save_steps"] = 1000;
-    config["evaluation"]["steps"] = 0;
-    const RunResult r = pretrain("run");
-    ASSERT_EQ(r.code, 0) << r.err;
+    ASSERT_NO_FATAL_FAILURE(train(150));
   }
   RunResult generate(Arguments arguments, const std::string& input = "") const {
     arguments.insert(arguments.begin(), {"--model", path("run")});

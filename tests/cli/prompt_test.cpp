@@ -25,11 +25,7 @@ class Prompting : public test::RunTest {
  protected:
   void SetUp() override {
     RunTest::SetUp();
-    config["training"]["max_steps"] = 30;
-    config["training"]["save_steps"] = 1000;
-    config["evaluation"]["steps"] = 0;
-    const RunResult r = pretrain("run");
-    ASSERT_EQ(r.code, 0) << r.err;
+    ASSERT_NO_FATAL_FAILURE(train(30));
     std::string rows;
     const char* const who[] = {"the cat", "a dog", "my hen"};
     for (int i = 0; i < 60; ++i) rows += json{{"who", who[i % 3]}, {"n", i}}.dump() + "\n";

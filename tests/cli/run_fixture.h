@@ -71,6 +71,14 @@ class RunTest : public ::testing::Test {
   RunResult pretrain(const std::string& output, const Arguments& more = {}) const {
     return run_program("pretrain", arguments_of(output, more));
   }
+  /// A model of the small language, path("run").
+  void train(int64_t steps) {
+    config["training"]["max_steps"] = steps;
+    config["training"]["save_steps"] = 1000;
+    config["evaluation"]["steps"] = 0;
+    const RunResult r = pretrain("run");
+    ASSERT_EQ(r.code, 0) << r.err;
+  }
   std::string weights(const std::string& output) const {
     return read_text(place / output / "model" / "model.safetensors");
   }

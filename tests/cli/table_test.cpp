@@ -18,11 +18,7 @@ class Tables : public test::RunTest {
  protected:
   void SetUp() override {
     RunTest::SetUp();
-    config["training"]["max_steps"] = 10;
-    config["training"]["save_steps"] = 1000;
-    config["evaluation"]["steps"] = 0;
-    const RunResult r = pretrain("run");
-    ASSERT_EQ(r.code, 0) << r.err;
+    ASSERT_NO_FATAL_FAILURE(train(10));
     write_text(place / "rows.jsonl", "{\"who\": \"the cat\"}\n{\"who\": \"a dog\"}\n{\"who\": \"my hen\"}\n");
     write_text(place / "t.txt", "{who} sees\n");
   }

@@ -109,11 +109,10 @@ class Generator {
             GenerationOptions options);
   ~Generator();
 
-  /// May be called again: prompts are numbered on, and what the last one kept begins the next, as in a chat.
   /// Answers that are under way do not wait for prompts that are not `ready`. An exception of the source, or
-  /// of a prompt that cannot be, is thrown once the answers to those before it are delivered. May be called
-  /// again: prompts are then numbered on. One of sink or stream leaves at once; what was under way is
-  /// dropped.
+  /// of a prompt that cannot be, is thrown once the answers to those before it are delivered; one of sink or
+  /// stream leaves at once, and what was under way is dropped. May be called again: prompts are then numbered
+  /// on, and what the last run kept begins the next, as in a chat.
   void run(const Source& source, const Sink& sink, const Stream& stream = {}, const Ready& ready = {});
 
  private:

@@ -10,6 +10,10 @@
 
 namespace llmtool {
 
+/// Positions of a text, prompt and answer, behind the adapter's virtual tokens; `limit`: of all of them,
+/// where that is less than the model has; 0: none.
+int64_t text_context(const Transformer& model, int64_t limit = 0);
+
 /// A text and the cache that it was read into, where it stands behind the adapter's virtual tokens.
 struct ReadText {
   std::vector<TokenId> ids;  // the cache may hold more
@@ -26,7 +30,7 @@ class PromptMemory {
       : model_(model), virtual_ids_(model.virtual_ids()), type_(type), whole_(whole) {}
 
   /// Positions of a text.
-  int64_t context() const { return model_.config().context() - virtual_count(); }
+  int64_t context() const { return text_context(model_); }
   int64_t virtual_count() const { return static_cast<int64_t>(virtual_ids_.size()); }
 
   /// A cache of `ids`, with room for `more` positions, and the logits behind the last id (V).
@@ -54,8 +58,5 @@ class PromptMemory {
   bool whole_;
   ReadText kept_, for_good_;
 };
-
-/// How many ids two texts have in common from the start.
-int64_t common_beginning(std::span<const TokenId> a, std::span<const TokenId> b);
 
 }  // namespace llmtool

@@ -35,9 +35,6 @@ class AnswerFile {
   void append(const Json& row);
   void sync();
 
-  /// A value as a cell: texts as they are, null as nothing, the rest as JSON.
-  static std::string cell(const Json& value);
-
  private:
   void index();
   void compare(const Json& settings, const std::filesystem::path& file) const;

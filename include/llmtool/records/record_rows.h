@@ -33,9 +33,6 @@ Record record_of_row(const nlohmann::ordered_json& row, const AnswerColumns& col
 /// False of a row in which `generate` has an error in place of an answer.
 bool has_answer(const nlohmann::ordered_json& row);
 
-/// A string as it is, null as nothing, anything else as JSON.
-std::string plain_text(const nlohmann::ordered_json& value);
-
 /// So many examples are said to be wanted before fine-tuning beats a prompt.
 inline constexpr int64_t kRecommendedExamples = 1000;
 

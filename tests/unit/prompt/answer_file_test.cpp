@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "llmtool/core/error.h"
+#include "llmtool/io/json_text.h"
 #include "support.h"
 
 namespace llmtool {
@@ -41,7 +42,7 @@ TEST_P(Answers, GoOnAndReadBack) {
   for (int64_t i = 0; i < 5; ++i) {
     const Json made = row(i);
     for (const auto& [name, value] : made.items())
-      EXPECT_EQ(AnswerFile::cell(file.row(i)[name]), AnswerFile::cell(value)) << name;
+      EXPECT_EQ(plain_text(file.row(i)[name]), plain_text(value)) << name;
   }
 }
 
