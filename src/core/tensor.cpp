@@ -1,5 +1,7 @@
 #include "llmtool/core/tensor.h"
 
+#include <algorithm>
+#include <bit>
 #include <iterator>
 
 #include "llmtool/core/error.h"
@@ -29,17 +31,21 @@ constexpr Storage kStorage[] = {{"f32", {1, 4}},
                                 {"nf4", {64, 4 + 32}},
                                 {"nf4_dq", {256, 2 + 4 + 128}}};
 static_assert(std::size(kStorage) == static_cast<size_t>(DType::nf4_dq) + 1);
+static_assert(std::ranges::all_of(kStorage, [](const Storage& s) {
+  return std::has_single_bit(static_cast<uint64_t>(s.block.elements));
+}));
 }  // namespace
 
 DTypeBlock dtype_block(DType dtype) { return kStorage[static_cast<size_t>(dtype)].block; }
 
 size_t dtype_bytes(DType dtype, int64_t elements) {
   const DTypeBlock block = dtype_block(dtype);
-  if (elements % block.elements != 0) {
+  if (elements & (block.elements - 1)) {
     throw Error(cat("[", dtype_name(dtype), "] expected a multiple of ", block.elements, " elements, found ",
                     elements));
   }
-  return static_cast<size_t>(elements / block.elements) * static_cast<size_t>(block.bytes);
+  const int shift = std::countr_zero(static_cast<uint64_t>(block.elements));  // asked in inner loops
+  return static_cast<size_t>(elements >> shift) * static_cast<size_t>(block.bytes);
 }
 
 const char* dtype_name(DType dtype) { return kStorage[static_cast<size_t>(dtype)].name; }

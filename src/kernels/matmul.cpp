@@ -22,7 +22,7 @@ constexpr int kNr = 2 * kLanes;
 // The packed rows of a (kMc x kKc) stay in the third-level cache, where all threads read them; a sliver of b
 // (kKc x kNr) stays in the second of the thread that packs and uses it.
 constexpr int64_t kKc = 768;
-constexpr int64_t kMc = 144 * kMr;
+constexpr int64_t kMc = 1032;               // whole slivers of either height
 constexpr int64_t kMinTileRows = 40 * kMr;  // fewer would not repay the packing of b
 
 int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
@@ -75,10 +75,12 @@ void edge_kernel(int64_t k, const float* a, const float* b, float* c, int64_t ld
 
 typedef float Vec8 __attribute__((vector_size(32)));
 
-/// 8 rows of 8 floats, `stride` apart, turned into 8 columns `out_stride` apart.
+/// Up to 8 rows of 8 floats, `stride` apart, turned into 8 columns `out_stride` apart, each written over
+/// what the one before left behind its own rows.
+template <int rows>
 void transpose8(const float* in, int64_t stride, float* out, int64_t out_stride) {
-  Vec8 r[8], t[8];
-  for (int i = 0; i < 8; ++i) std::memcpy(&r[i], in + i * stride, sizeof(Vec8));
+  Vec8 r[8] = {}, t[8];
+  for (int i = 0; i < rows; ++i) std::memcpy(&r[i], in + i * stride, sizeof(Vec8));
   for (int i = 0; i < 8; i += 2) {
     t[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
     t[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
@@ -93,7 +95,8 @@ void transpose8(const float* in, int64_t stride, float* out, int64_t out_stride)
     t[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
     t[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
   }
-  for (int i = 0; i < 8; ++i) std::memcpy(out + i * out_stride, &t[i], sizeof(Vec8));
+  for (int i = 0; i < 7; ++i) std::memcpy(out + i * out_stride, &t[i], sizeof(Vec8));
+  std::memcpy(out + 7 * out_stride, &t[7], rows * sizeof(float));
 }
 
 /// Slivers packed together, so that cache lines of the input that span several are read once.
@@ -103,13 +106,14 @@ constexpr int64_t kPackCols = 2;  // of b, when its columns lie side by side
 /// One sliver of neighbours that each lie along the sum: 16 steps, a cache line of each neighbour, at a time.
 template <int width>
 void pack_transposed(const float* in, int64_t across, int64_t k, float* out) {
+  constexpr int kPart = std::min(width, 8);
   int64_t p = 0;
-  for (; width >= 8 && p + 16 <= k; p += 16) {
+  for (; p + 16 <= k; p += 16) {
     for (int w = 0; w < width; ++w) __builtin_prefetch(in + w * across + p + 64, 0, 2);
-    for (int w = 0; w < width; w += 8) {
-      const int first = std::min(w, width - 8);  // the last eight may overlap those before
-      transpose8(in + first * across + p, across, out + p * width + first, width);
-      transpose8(in + first * across + p + 8, across, out + (p + 8) * width + first, width);
+    for (int w = 0; w < width; w += kPart) {
+      const int first = std::min(w, width - kPart);  // the last part may overlap those before
+      transpose8<kPart>(in + first * across + p, across, out + p * width + first, width);
+      transpose8<kPart>(in + first * across + p + 8, across, out + (p + 8) * width + first, width);
     }
   }
   for (; p < k; ++p) {
@@ -151,15 +155,15 @@ struct Operands {
   const float* bias;
 };
 
-/// Lines of memory that the next sliver of b will be packed from: `runs` runs of `floats`, `stride` apart.
+/// Memory that the next sliver of b will be packed from: `runs` runs of `bytes`, `stride` bytes apart.
 struct Ahead {
-  const float* data = nullptr;
-  int64_t runs = 0, floats = 0, stride = 0;
+  const std::byte* data = nullptr;
+  int64_t runs = 0, bytes = 0, stride = 0;
 
   /// Asks for part t of T, so that it is there when its turn comes.
   void fetch(int64_t t, int64_t T) const {
-    constexpr int64_t kLine = 16;
-    const int64_t lines = (floats + kLine - 1) / kLine, all = runs * lines;
+    constexpr int64_t kLine = 64;
+    const int64_t lines = (bytes + kLine - 1) / kLine, all = runs * lines;
     for (int64_t l = all * t / T; l < all * (t + 1) / T; ++l) {
       __builtin_prefetch(data + l / lines * stride + l % lines * kLine, 0, 2);
     }
@@ -195,8 +199,16 @@ void pack_cols(MatrixView b, int64_t width, int64_t k, int64_t j, float* packed)
 }
 
 Ahead ahead_of(MatrixView b, int64_t width, int64_t k, int64_t j) {
-  const float* data = b.data + j * b.col_stride;
-  return b.col_stride == 1 ? Ahead{data, k, width, b.row_stride} : Ahead{data, width, k, b.col_stride};
+  constexpr int64_t kFloat = sizeof(float);
+  const auto* data = reinterpret_cast<const std::byte*>(b.data + j * b.col_stride);
+  return b.col_stride == 1 ? Ahead{data, k, width * kFloat, b.row_stride * kFloat}
+                           : Ahead{data, width, k * kFloat, b.col_stride * kFloat};
+}
+
+/// The same of a weight whose rows are K long: `rows` rows from `row` on, `n` numbers of each from k on.
+Ahead ahead_of(WeightView w, int64_t K, int64_t row, int64_t rows, int64_t k, int64_t n) {
+  const auto bytes = [&](int64_t numbers) { return static_cast<int64_t>(dtype_bytes(w.dtype, numbers)); };
+  return {static_cast<const std::byte*>(w.data) + bytes(row * K + k), rows, bytes(n), bytes(K)};
 }
 
 MatrixView offset(MatrixView m, int64_t row, int64_t col) {
@@ -234,16 +246,17 @@ struct Stored {
   static int64_t slivers() { return 1; }
   static int64_t scratch() { return kSteps * kNr; }
   void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float* scratch) const {
+    const size_t stride = dtype_bytes(w.dtype, K);
     for (int64_t p = 0; p < k; p += kSteps) {
       const int64_t steps = std::min(kSteps, k - p);
-      for (int64_t i = 0; i < width; ++i) {
-        const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, (j + i) * K + pc + p);
-        to_f32(row, w.dtype, scratch + i * steps, steps);
-      }
+      const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, j * K + pc + p);
+      for (int64_t i = 0; i < width; ++i, row += stride) to_f32(row, w.dtype, scratch + i * steps, steps);
       pack_cols({scratch, 1, steps}, width, steps, 0, packed + p * kNr);
     }
   }
-  Ahead ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
+  Ahead ahead(int64_t pc, int64_t k, int64_t j, int64_t width) const {
+    return ahead_of(w, K, j, width, pc, k);
+  }
 };
 
 /// The right-hand side as a weight (K, N) itself, unpacked to f32 on the way.
@@ -260,12 +273,12 @@ struct StoredRows {
   int64_t slivers() const { return ceil_div(step(), kNr); }
   int64_t scratch() const { return kSteps * step(); }
   void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float* scratch) const {
+    const size_t stride = dtype_bytes(w.dtype, N);
+    const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, pc * N + j);
     for (int64_t p = 0; p < k; p += kSteps) {
       const int64_t steps = std::min(kSteps, k - p);
-      for (int64_t i = 0; i < steps; ++i) {
-        const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, (pc + p + i) * N + j);
-        if (p + i + kAhead < k)
-          __builtin_prefetch(row + kAhead * static_cast<int64_t>(dtype_bytes(w.dtype, N)));
+      for (int64_t i = 0; i < steps; ++i, row += stride) {
+        if (p + i + kAhead < k) __builtin_prefetch(row + kAhead * stride);
         to_f32(row, w.dtype, scratch + i * width, width);
       }
       for (int64_t s = 0; s < width; s += kNr)
@@ -273,7 +286,9 @@ struct StoredRows {
                   packed + s * k + p * kNr);
     }
   }
-  Ahead ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
+  Ahead ahead(int64_t pc, int64_t k, int64_t j, int64_t width) const {
+    return ahead_of(w, N, pc, k, j, width);
+  }
 };
 
 template <class Right>
@@ -283,8 +298,9 @@ void multiply(Exec& exec, int64_t M, int64_t N, int64_t K, MatrixView a, const R
   float* const packed_a = exec.scratch.floats(std::min(round_up(M, kMr), kMc) * std::min(K, kKc));
   if (exec.dry()) return;
   const int64_t slivers = ceil_div(N, kNr);
-  for (int64_t ic = 0; ic < M; ic += kMc) {
-    const int64_t rows = std::min(M - ic, kMc);
+  const int64_t most_rows = round_up(ceil_div(M, ceil_div(M, kMc)), kMr);  // even blocks: each packs b anew
+  for (int64_t ic = 0; ic < M; ic += most_rows) {
+    const int64_t rows = std::min(M - ic, most_rows);
     // Enough tasks for many threads, few enough for each to use what it packs; by the shapes alone.
     const int64_t row_tiles =
         std::clamp<int64_t>(ceil_div(Right::kTasks, slivers), 1, std::max<int64_t>(1, rows / kMinTileRows));
