@@ -43,11 +43,13 @@ class FinetuneRun : public TrainingRun {
   /// A whole Hugging Face folder.
   void write_model(const std::filesystem::path& folder, DType stored) const;
 
+  void take_adapter_settings();  // of the adapter to begin with
   ExampleBatches::Options batch_options() const;
   void load_data();
   void open_model();
   void open_adapter();
   void train_embedding();
+  void save_module(const std::string& name);  // in the adapter, whole
   /// The token that ends most answers where the model does not stop at it; -1: there is none.
   TokenId learnt_end() const;
   int64_t vocabulary() const;  // the model's, with room for added tokens
