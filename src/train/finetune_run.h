@@ -19,6 +19,7 @@ class FinetuneRun : public TrainingRun {
   const RunConfig& config() const override { return config_; }
   nlohmann::ordered_json config_json() const override;
   uint64_t data_hash() const override;
+  uint64_t base_hash() const override;
   void prepare() override;
   void say_plan() const override;
   std::vector<int64_t> largest_batch(int64_t batch_size) const override;
@@ -64,7 +65,7 @@ class FinetuneRun : public TrainingRun {
 
   FinetuneConfig config_;
   std::vector<std::string> allow_;
-  std::shared_ptr<const ModelSource> base_;
+  std::shared_ptr<const ModelSource> base_, source_;  // source_: with what the run changes of the base
   std::unique_ptr<Adapter> adapter_;
   TokenId end_ = -1;                  // learnt_end()
   std::vector<float> class_weights_;  // by label; empty: all alike

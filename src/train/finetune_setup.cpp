@@ -38,6 +38,8 @@ uint64_t FinetuneRun::data_hash() const {
   return mix64(data_.examples.train.hash() ^ mix64(data_.examples.validation.hash()));
 }
 
+uint64_t FinetuneRun::base_hash() const { return frozen_hash(model_->params(), *source_); }
+
 /// A run that goes on has its settings in run.json, and its checkpoints have the weights: the folder that it
 /// began with may be gone.
 void FinetuneRun::take_adapter_settings() {
@@ -131,14 +133,14 @@ void FinetuneRun::open_model() {
     info(cat("model: will stop at ", tokenizer_->piece(end_), " (", end_,
              "), too, which ends the examples' answers"));
   }
-  const auto source = change_base(base_, changes);
+  source_ = change_base(base_, changes);
   LoadOptions options;
   // A pooler that the files lack is drawn: it must learn, and lie in the adapter's folder.
-  if (config_.adapts() && source->config().pooler && !files.pooler) save_module("pooler");
+  if (config_.adapts() && source_->config().pooler && !files.pooler) save_module("pooler");
   if (config_.adapts()) {
-    options.trains = Adapter::base_parameters(config_.adapter, source->config());
+    options.trains = Adapter::base_parameters(config_.adapter, source_->config());
   } else {
-    Transformer skeleton(source->config());  // its memory is not touched
+    Transformer skeleton(source_->config());  // its memory is not touched
     freeze_params(skeleton, config_.freeze, config_.train_last);
     std::set<std::string> learnt;
     for (const Param& p : skeleton.params().list()) {
@@ -153,7 +155,7 @@ void FinetuneRun::open_model() {
                        : config_.double_quantization ? DType::nf4_dq
                                                      : DType::nf4;
   }
-  model_.emplace(source, options);
+  model_.emplace(source_, options);
   if (options.quantize) {
     const QuantizedWeights& q = model_->quantized();
     info(cat("quantized: ", q.matrices, " matrices to ", dtype_name(*options.quantize), ", ",
@@ -350,13 +352,21 @@ constexpr const char* kAdapterState = "adapter_state.safetensors";
 }  // namespace
 
 void FinetuneRun::save_weights(const fs::path& checkpoint) const {
-  if (!adapter_) return write_model(checkpoint / "model", DType::f32);
+  if (!adapter_) {
+    const ParamStore& params = model_->params();
+    if (params.trainable_count() < params.count()) return save_trained(params, checkpoint / kTrainedWeights);
+    return write_model(checkpoint / "model", DType::f32);
+  }
   write_adapter(checkpoint / "adapter");
   adapter_->save_state(checkpoint / kAdapterState);
 }
 
 void FinetuneRun::load_weights_of(const fs::path& checkpoint) {
-  if (!adapter_) return load_weights(*model_, checkpoint / "model");
+  if (!adapter_) {
+    if (const fs::path trained = checkpoint / kTrainedWeights; fs::exists(trained))
+      return load_trained(model_->params(), trained);
+    return load_weights(*model_, checkpoint / "model");  // all are trained, or an older version wrote it
+  }
   adapter_->load_state(checkpoint / kAdapterState);
 }
 

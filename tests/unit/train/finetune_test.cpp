@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <set>
 #include <sstream>
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
+#include "llmtool/io/safetensors.h"
 #include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
 #include "llmtool/train/finetune_data.h"
@@ -199,6 +201,58 @@ TEST_F(Finetune, WhatIsFrozenKeepsItsBits) {
   }
   EXPECT_GT(frozen, 8);
   EXPECT_GT(learnt, 5);
+}
+
+TEST_F(Finetune, ACheckpointHoldsWhatIsLearntAlone) {
+  save_every_step();
+  config.freeze = R"(layers\.0\.|norm|embed)";
+  run("whole");
+  run("broken");
+  const fs::path checkpoint = place / "broken" / "checkpoints" / "step-4";
+  EXPECT_FALSE(fs::exists(checkpoint / "model"));
+  const SafetensorsFile trained(checkpoint / kTrainedWeights);
+  const Transformer model = load_transformer(place / "whole");
+  for (const Param& p : model.params().list()) {
+    const bool frozen = std::regex_search(p.name, std::regex(config.freeze));
+    EXPECT_EQ(trained.tensors().contains(p.name), !frozen) << p.name;
+  }
+  break_off("broken", 4);
+  EXPECT_THROW(load_transformer(place / "broken"), UsageError);
+  run("broken", true);
+  EXPECT_EQ(weights("broken"), weights("whole"));
+  EXPECT_EQ(rows("broken", "step"), rows("whole", "step"));
+}
+
+TEST_F(Finetune, AFrozenBaseMustStayWhatItWas) {
+  save_every_step();
+  for (const bool adapts : {false, true}) {
+    const std::string name = adapts ? "adapted" : "frozen";
+    config.freeze = adapts ? "" : "norm";
+    config.adapter.peft_type = adapts ? "LORA" : "";
+    run(name);
+    break_off(name, 4);
+    const fs::path file = place / "base" / "model" / "model.safetensors";
+    const std::string before = test::read_text(file);
+    Transformer model = load_transformer(place / "base");
+    model.params().find("model.norm.weight")->value.f32()[3] += 1;
+    save_transformer(model, place / "base" / "model", DType::f32);
+    EXPECT_THROW(run(name, true), UsageError) << name;
+    test::write_text(file, before);
+    run(name, true);
+  }
+}
+
+TEST_F(Finetune, CheckpointsThatHoldAllWeightsAreStillRead) {
+  save_every_step();
+  config.freeze = "norm";
+  run("run");
+  const std::string whole = weights("run");
+  const fs::path last = place / "run" / "checkpoints" / "step-9";
+  fs::remove(last / kTrainedWeights);
+  fs::rename(place / "run" / "model", last / "model");
+  write_manifest(last);
+  run("run", true);
+  EXPECT_EQ(weights("run"), whole);
 }
 
 TEST_F(Finetune, ARunGoesOnWithoutTheAdapterThatItBeganWith) {
