@@ -138,6 +138,17 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path) {
   }
 }
 
+void SafetensorsFile::copy_f32(const std::string& name, const Tensor& to) const {
+  const auto it = tensors_.find(name);
+  const bool there = it != tensors_.end();
+  if (!there || it->second.dtype != DType::f32 || !(it->second.shape == to.shape)) {
+    throw Error(cat(file_.path().string(), ": ", name, ": expected f32 ", to.shape.text(), ", found ",
+                    there ? cat(dtype_name(it->second.dtype), " ", it->second.shape.text()) : "nothing"));
+  }
+  std::memcpy(to.data, it->second.data, it->second.bytes());
+  release_pages(it->second.data, it->second.bytes());
+}
+
 SafetensorsFolder::SafetensorsFolder(const fs::path& folder) {
   const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
   if (fs::exists(single)) {

@@ -42,6 +42,11 @@ fs::path find_model_folder(const fs::path& path) {
     info(cat("the run has not ended: using ", checkpoint.string()));
     return checkpoint / "model";
   }
+  if (fs::exists(path / kTrainedWeights) || !newest_checkpoint(path, kTrainedWeights).empty()) {
+    throw UsageError(cat(path.string(),
+                         ": the run has not ended, and its checkpoints hold the weights that it trains "
+                         "alone; finetune --resume ends it"));
+  }
   throw UsageError(cat(path.string(),
                        ": expected a model folder (with config.json) or a run folder (with model/)",
                        fs::exists(path) ? "" : ", found nothing there"));

@@ -411,15 +411,8 @@ void Adapter::save_state(const fs::path& file) const {
 
 void Adapter::load_state(const fs::path& file) {
   const SafetensorsFile stored(file);
-  const auto read = [&](const Param& p) {
-    const auto it = stored.tensors().find(p.name);
-    if (it == stored.tensors().end() || it->second.dtype != DType::f32 ||
-        !(it->second.shape == p.value.shape))
-      throw Error(cat(file.string(), ": ", p.name, ": expected f32 ", p.value.shape.text()));
-    std::memcpy(p.value.data, it->second.data, it->second.bytes());
-  };
-  for (const Param& p : store_.list()) read(p);
-  for (const Param* p : trained_base()) read(*p);
+  for (const Param& p : store_.list()) stored.copy_f32(p.name, p.value);
+  for (const Param* p : trained_base()) stored.copy_f32(p->name, p->value);
   const size_t expected =
       store_.list().size() + trained_base().size() + (allocator_ ? allocator_->state().size() : 0);
   if (stored.tensors().size() != expected) {

@@ -134,6 +134,7 @@ int64_t FinetuneConfig::steps(int64_t per_epoch) const {
 FinetuneConfig read_finetune_config(const nlohmann::json& json) {
   FinetuneConfig config;
   read_config(json, [&](ConfigVisitor& v) { config.visit(v); });
+  if (json.contains("adapter")) config.adapter_given = json["adapter"];
   return config;
 }
 

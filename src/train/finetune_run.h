@@ -19,6 +19,7 @@ class FinetuneRun : public TrainingRun {
   const RunConfig& config() const override { return config_; }
   nlohmann::ordered_json config_json() const override;
   uint64_t data_hash() const override;
+  uint64_t base_hash() const override;
   void prepare() override;
   void say_plan() const override;
   std::vector<int64_t> largest_batch(int64_t batch_size) const override;
@@ -43,11 +44,13 @@ class FinetuneRun : public TrainingRun {
   /// A whole Hugging Face folder.
   void write_model(const std::filesystem::path& folder, DType stored) const;
 
+  void take_adapter_settings();  // of the adapter to begin with
   ExampleBatches::Options batch_options() const;
   void load_data();
   void open_model();
   void open_adapter();
   void train_embedding();
+  void save_module(const std::string& name);  // in the adapter, whole
   /// The token that ends most answers where the model does not stop at it; -1: there is none.
   TokenId learnt_end() const;
   int64_t vocabulary() const;  // the model's, with room for added tokens
@@ -62,7 +65,7 @@ class FinetuneRun : public TrainingRun {
 
   FinetuneConfig config_;
   std::vector<std::string> allow_;
-  std::shared_ptr<const ModelSource> base_;
+  std::shared_ptr<const ModelSource> base_, source_;  // source_: with what the run changes of the base
   std::unique_ptr<Adapter> adapter_;
   TokenId end_ = -1;                  // learnt_end()
   std::vector<float> class_weights_;  // by label; empty: all alike

@@ -12,6 +12,7 @@
 #include "llmtool/io/json.h"
 #include "train/base_model.h"
 #include "train/finetune_run.h"
+#include "train/init_adapter.h"
 #include "train/trained_params.h"
 
 namespace llmtool {
@@ -37,23 +38,33 @@ uint64_t FinetuneRun::data_hash() const {
   return mix64(data_.examples.train.hash() ^ mix64(data_.examples.validation.hash()));
 }
 
-void FinetuneRun::prepare() {
-  if (!config_.init_adapter.empty()) {
-    const AdapterConfig from = read_adapter_config(config_.init_adapter);
-    if (config_.adapts() && config_.adapter.peft_type != from.peft_type) {
-      throw UsageError(cat("model.init_adapter: ", config_.init_adapter, ": expected ",
-                           config_.adapter.peft_type, ", found ", from.peft_type));
-    }
-    if (config_.add_tokens.empty() && has_tokenizer(config_.init_adapter) && config_.tokenizer.empty()) {
-      const int64_t tokens = load_tokenizer(config_.init_adapter)->vocab_size();
-      const int64_t known = ModelSource::open(config_.model)->config().vocab_size;
-      if (tokens > known)
-        throw UsageError(cat("model.init_adapter: ", config_.init_adapter, ": has ", tokens - known,
-                             " tokens more than the model; name them by --add-tokens"));
-    }
-    config_.adapter = from;
-    info(cat("adapter: begins with ", config_.init_adapter, ", and has its settings"));
+uint64_t FinetuneRun::base_hash() const { return frozen_hash(model_->params(), *source_); }
+
+/// A run that goes on has its settings in run.json, and its checkpoints have the weights: the folder that it
+/// began with may be gone.
+void FinetuneRun::take_adapter_settings() {
+  std::optional<AdapterConfig> from;
+  if (options_.resume && folder_.has_checkpoints()) from = adapter_of_run(folder_.path());
+  if (!from) {
+    from = read_adapter_config(config_.init_adapter);
+    info(cat("adapter: begins with ", config_.init_adapter));
   }
+  const auto model = ModelSource::open(config_.model);
+  nlohmann::json given = config_.adapter_given;
+  given["peft_type"] = config_.adapter.peft_type;  // which may be a flag
+  if (!config_.adapts()) given.erase("peft_type");
+  check_given(given, *from, model->config(), config_.init_adapter);
+  if (config_.add_tokens.empty() && has_tokenizer(config_.init_adapter) && config_.tokenizer.empty()) {
+    const int64_t more = load_tokenizer(config_.init_adapter)->vocab_size() - model->config().vocab_size;
+    if (more > 0)
+      throw UsageError(cat("model.init_adapter: ", config_.init_adapter, ": has ", more,
+                           " tokens more than the model; name them by --add-tokens"));
+  }
+  config_.adapter = *from;
+}
+
+void FinetuneRun::prepare() {
+  if (!config_.init_adapter.empty()) take_adapter_settings();
   config_.adapter.task_type = config_.data.classifies() ? "SEQ_CLS" : "CAUSAL_LM";
   config_.check();
   base_ = ModelSource::open(config_.model);
@@ -122,15 +133,14 @@ void FinetuneRun::open_model() {
     info(cat("model: will stop at ", tokenizer_->piece(end_), " (", end_,
              "), too, which ends the examples' answers"));
   }
-  const auto source = change_base(base_, changes);
+  source_ = change_base(base_, changes);
   LoadOptions options;
   // A pooler that the files lack is drawn: it must learn, and lie in the adapter's folder.
-  if (config_.adapts() && source->config().pooler && !files.pooler)
-    config_.adapter.modules_to_save.emplace_back("pooler");
+  if (config_.adapts() && source_->config().pooler && !files.pooler) save_module("pooler");
   if (config_.adapts()) {
-    options.trains = Adapter::base_parameters(config_.adapter, source->config());
+    options.trains = Adapter::base_parameters(config_.adapter, source_->config());
   } else {
-    Transformer skeleton(source->config());  // its memory is not touched
+    Transformer skeleton(source_->config());  // its memory is not touched
     freeze_params(skeleton, config_.freeze, config_.train_last);
     std::set<std::string> learnt;
     for (const Param& p : skeleton.params().list()) {
@@ -145,7 +155,7 @@ void FinetuneRun::open_model() {
                        : config_.double_quantization ? DType::nf4_dq
                                                      : DType::nf4;
   }
-  model_.emplace(source, options);
+  model_.emplace(source_, options);
   if (options.quantize) {
     const QuantizedWeights& q = model_->quantized();
     info(cat("quantized: ", q.matrices, " matrices to ", dtype_name(*options.quantize), ", ",
@@ -187,14 +197,17 @@ int64_t FinetuneRun::vocabulary() const {
   return config_.add_tokens.empty() ? files : std::max(files, tokenizer_->vocab_size());
 }
 
+void FinetuneRun::save_module(const std::string& name) {
+  auto& saved = config_.adapter.modules_to_save;
+  if (std::find(saved.begin(), saved.end(), name) == saved.end()) saved.push_back(name);
+}
+
 /// New tokens are nothing to a model whose embedding and head do not learn them.
 void FinetuneRun::train_embedding() {
   Transformer skeleton(base_->config());  // its memory is not touched
-  auto& saved = config_.adapter.modules_to_save;
   const auto add = [&](const std::string& parameter) {
     const std::string module = parameter.substr(0, parameter.rfind('.'));
-    const std::string name = module.substr(module.rfind('.') + 1);
-    if (std::find(saved.begin(), saved.end(), name) == saved.end()) saved.push_back(name);
+    save_module(module.substr(module.rfind('.') + 1));
   };
   add(skeleton.embedding().name);
   const bool tied = base_->config().tie_word_embeddings;
@@ -339,13 +352,21 @@ constexpr const char* kAdapterState = "adapter_state.safetensors";
 }  // namespace
 
 void FinetuneRun::save_weights(const fs::path& checkpoint) const {
-  if (!adapter_) return write_model(checkpoint / "model", DType::f32);
+  if (!adapter_) {
+    const ParamStore& params = model_->params();
+    if (params.trainable_count() < params.count()) return save_trained(params, checkpoint / kTrainedWeights);
+    return write_model(checkpoint / "model", DType::f32);
+  }
   write_adapter(checkpoint / "adapter");
   adapter_->save_state(checkpoint / kAdapterState);
 }
 
 void FinetuneRun::load_weights_of(const fs::path& checkpoint) {
-  if (!adapter_) return load_weights(*model_, checkpoint / "model");
+  if (!adapter_) {
+    if (const fs::path trained = checkpoint / kTrainedWeights; fs::exists(trained))
+      return load_trained(model_->params(), trained);
+    return load_weights(*model_, checkpoint / "model");  // all are trained, or an older version wrote it
+  }
   adapter_->load_state(checkpoint / kAdapterState);
 }
 

@@ -49,17 +49,9 @@ void AdamW::save(const std::filesystem::path& file) const {
 
 void AdamW::load(const std::filesystem::path& file, int64_t steps) {
   const SafetensorsFile stored(file);
-  const auto read = [&](const std::string& name, float* to, const Shape& shape) {
-    const auto it = stored.tensors().find(name);
-    if (it == stored.tensors().end() || !(it->second.shape == shape) || it->second.dtype != DType::f32) {
-      throw Error(cat(file.string(), ": ", name, ": expected f32 ", shape.text()));
-    }
-    std::memcpy(to, it->second.data, it->second.bytes());
-    release_pages(it->second.data, it->second.bytes());
-  };
   each([&](const Param& p, float* m, float* v) {
-    read(p.name + ".exp_avg", m, p.value.shape);
-    read(p.name + ".exp_avg_sq", v, p.value.shape);
+    stored.copy_f32(p.name + ".exp_avg", Tensor(m, p.value.shape));
+    stored.copy_f32(p.name + ".exp_avg_sq", Tensor(v, p.value.shape));
   });
   steps_ = steps;
 }

@@ -4,6 +4,8 @@
 #include <set>
 
 #include "llmtool/core/error.h"
+#include "llmtool/core/rng.h"
+#include "llmtool/io/safetensors.h"
 #include "llmtool/text/regex.h"
 #include "model/architecture.h"
 
@@ -75,6 +77,40 @@ void set_rates(const ParamStores& stores, const std::vector<RateGroup>& groups, 
     }
     if (!any) complain_nothing("training.learning_rates", group.pattern, *stores.back());
   }
+}
+
+void save_trained(const ParamStore& params, const std::filesystem::path& file) {
+  std::vector<NamedTensor> tensors;
+  for (const Param& p : params.list()) {
+    if (p.trainable) tensors.push_back({p.name, p.value, DType::f32});
+  }
+  write_safetensors(file, tensors, {});
+}
+
+void load_trained(const ParamStore& params, const std::filesystem::path& file) {
+  const SafetensorsFile stored(file);
+  size_t expected = 0;
+  for (const Param& p : params.list()) {
+    if (!p.trainable) continue;
+    stored.copy_f32(p.name, p.value);
+    ++expected;
+  }
+  if (stored.tensors().size() != expected) {
+    throw Error(cat(file.string(), ": expected the ", expected, " tensors that are learnt, found ",
+                    stored.tensors().size(), "; give the run's own training.freeze and training.train_last"));
+  }
+}
+
+uint64_t frozen_hash(const ParamStore& params, const ModelSource& source) {
+  uint64_t hash = 0;
+  for (const Param& p : params.list()) {
+    if (p.trainable) continue;
+    const Tensor stored = source.find(p).tensor;
+    if (!stored) continue;  // drawn by the seed, or made of what is hashed
+    hash = mix64(hash ^ hash64({static_cast<const std::byte*>(stored.data), stored.bytes()}));
+    release_pages(stored.data, stored.bytes());
+  }
+  return hash;
 }
 
 }  // namespace llmtool

@@ -44,6 +44,8 @@ class TrainingRun {
   virtual const RunConfig& config() const = 0;
   virtual nlohmann::ordered_json config_json() const = 0;
   virtual uint64_t data_hash() const = 0;
+  /// Of the weights that checkpoints do without, as they stay those of the base; 0: there are none.
+  virtual uint64_t base_hash() const { return 0; }
   /// Opens data and model: afterwards model_, stores_ with their gradients, tokenizer_ (where there is one),
   /// and config()'s max_steps are set.
   virtual void prepare() = 0;
@@ -136,6 +138,7 @@ class TrainingRun {
   std::unique_ptr<AdamW> optimizer_;
   std::unique_ptr<Arena> saved_, scratch_;
   SignalWatch signals_;
+  uint64_t base_hash_ = 0;
   int64_t first_step_ = 0;   // of this start
   int64_t saved_step_ = -1;  // of the newest checkpoint
   std::filesystem::path saved_path_;

@@ -121,6 +121,9 @@ void TrainingRun::check_same_run() const {
   if (const std::string was = run.value("data_hash", ""); was != hex(data_hash())) {
     differences += cat("\n  data: hash ", was, " before, now ", hex(data_hash()));
   }
+  if (const std::string was = run.value("base_hash", hex(base_hash_)); was != hex(base_hash_)) {
+    differences += cat("\n  model: hash of its frozen weights ", was, " before, now ", hex(base_hash_));
+  }
   if (differences.empty()) return;
   const std::string message = cat("this is not the run that was begun:", differences);
   if (!options_.allow_config_changes)
@@ -134,12 +137,14 @@ void TrainingRun::write_run_json() const {
   run["command"] = command();
   run["seed"] = training().seed;
   run["data_hash"] = hex(data_hash());
+  if (base_hash_ != 0) run["base_hash"] = hex(base_hash_);
   run["parameters"] = parameter_count(stores_);
   run["config"] = config_json();
   write_file(folder_.path() / "run.json", run.dump(2) + "\n");
 }
 
 void TrainingRun::start_or_resume() {
+  base_hash_ = base_hash();
   std::optional<RunFolder::Checkpoint> checkpoint;
   if (options_.resume) {
     check_same_run();

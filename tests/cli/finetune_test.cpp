@@ -104,6 +104,42 @@ TEST_F(FinetuneCommand, AResumedRunHasTheBitsOfAnUnbrokenOne) {
   EXPECT_SAYS(other.err, "training.loss_on");
 }
 
+TEST_F(FinetuneCommand, SettingsMustBeThoseOfTheAdapterThatItBeginsWith) {
+  const Arguments brief = {"--set", "training.max_steps=2"};
+  const auto begin = [&](const std::string& output, const Arguments& more) {
+    Arguments all = {"--init-adapter", path("first/adapter")};
+    all.insert(all.end(), brief.begin(), brief.end());
+    all.insert(all.end(), more.begin(), more.end());
+    return finetune(output, all);
+  };
+  ASSERT_EQ(finetune("first", {"--lora", "--set", "training.max_steps=2", "--set", "adapter.r=3", "--set",
+                               "adapter.lora_alpha=5", "--set", "adapter.target_modules=all-linear"})
+                .code,
+            0);
+  const RunResult other =
+      begin("other", {"--set", "adapter.r=8", "--set", "adapter.lora_alpha=5.0", "--set",
+                      "adapter.use_dora=true", "--set", "adapter.target_modules=[\"q_proj\"]"});
+  EXPECT_EQ(other.code, 2);
+  for (const char* said :
+       {"first/adapter", "adapter.r: 3 there, given 8", "adapter.use_dora: false there, given true",
+        "adapter.target_modules: [", "given [\"q_proj\"]"}) {
+    EXPECT_SAYS(other.err, said);
+  }
+  EXPECT_EQ(other.err.find("lora_alpha"), std::string::npos) << "which is the same";
+  const RunResult method = begin("method", {"--ia3"});
+  EXPECT_EQ(method.code, 2);
+  EXPECT_SAYS(method.err, "adapter.peft_type: \"LORA\" there, given \"IA3\"");
+  for (const char* name : {"other", "method"}) EXPECT_FALSE(fs::exists(place / name / "run.json")) << name;
+  const RunResult follows = begin("follows", {});
+  ASSERT_EQ(follows.code, 0) << follows.err;
+  const json settings = json::parse(read_text(place / "follows" / "adapter" / "adapter_config.json"));
+  EXPECT_EQ(settings["r"], 3);
+  EXPECT_EQ(settings["lora_alpha"], 5);
+  const RunResult same = begin("same", {"--lora", "--set", "adapter.r=3", "--set", "adapter.bias=none",
+                                        "--set", "adapter.target_modules=all-linear"});
+  EXPECT_EQ(same.code, 0) << same.err;
+}
+
 TEST_F(FinetuneCommand, APreviewShowsExamplesAndTrainsNothing) {
   const RunResult r =
       run_program("finetune", {"--model", path("base"), "--data", path("rows.jsonl"), "--preview", "2"});

@@ -23,6 +23,8 @@ class SafetensorsFile {
   const std::map<std::string, Tensor>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::map<std::string, std::string>& unreadable() const { return unreadable_; }
+  /// The f32 tensor of that name, of the shape of `to`, into `to`. Throws Error naming file and tensor.
+  void copy_f32(const std::string& name, const Tensor& to) const;
 
  private:
   MappedFile file_;

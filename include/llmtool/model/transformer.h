@@ -180,6 +180,8 @@ void load_weights(Transformer& model, const ModelSource& source);
 std::filesystem::path find_model_folder(const std::filesystem::path& path);
 /// The newest whole checkpoint of a run that holds this file; empty where there is none.
 std::filesystem::path newest_checkpoint(const std::filesystem::path& run, const char* file);
+/// What a checkpoint has instead of a model/ where a run trains a part of the weights: that part.
+inline constexpr const char* kTrainedWeights = "trained.safetensors";
 /// Writes config.json, generation_config.json and model.safetensors; `stored` is the weights' dtype in the
 /// file.
 void save_transformer(const Transformer& model, const std::filesystem::path& folder, DType stored);

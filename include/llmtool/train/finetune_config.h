@@ -1,6 +1,7 @@
 #pragma once
 // FinetuneConfig: everything that decides a run of fine-tuning.
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,7 @@ struct FinetuneConfig : RunConfig {
   std::string tokenizer;                // path; empty: the model's
   std::vector<std::string> add_tokens;  // learnt besides: the embedding grows by a row each
   AdapterConfig adapter;                // without a peft_type weights of the model itself are learnt
+  nlohmann::json adapter_given = nlohmann::json::object();  // what was written in the section of `adapter`
   ExampleConfig data;
   // More keys of the section training; those that are null here are filled into RunConfig::training by
   // settle().

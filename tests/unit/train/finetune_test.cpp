@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <set>
 #include <sstream>
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
+#include "llmtool/io/safetensors.h"
 #include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
 #include "llmtool/train/finetune_data.h"
@@ -72,6 +74,20 @@ class Finetune : public ::testing::Test {
     options.resume = resume;
     return finetune(pool, config, options);
   }
+  /// The run as it was after its step `kept`, saved at every step.
+  void break_off(const std::string& name, int64_t kept) const {
+    for (const auto& entry : fs::directory_iterator(place / name / "checkpoints")) {
+      if (std::stoll(entry.path().filename().string().substr(5)) > kept) fs::remove_all(entry.path());
+    }
+    for (const char* result : {"model", "adapter"}) fs::remove_all(place / name / result);
+  }
+  void save_every_step() {
+    config.training.save_steps = 1;
+    config.training.save_total_limit = 20;
+  }
+  std::string adapter(const std::string& name) const {
+    return test::read_text(place / name / "adapter" / "adapter_model.safetensors");
+  }
   std::string weights(const std::string& name) const {
     return test::read_text(place / name / "model" / "model.safetensors");
   }
@@ -111,8 +127,7 @@ TEST_F(Finetune, AnEpochEndsWithASmallerStep) {
 }
 
 TEST_F(Finetune, AResumedRunHasTheBitsOfAnUnbrokenOne) {
-  config.training.save_steps = 1;
-  config.training.save_total_limit = 20;
+  save_every_step();
   config.evaluation.steps = 2;
   config.data.validation_fraction = 0.2;
   for (const bool packing : {false, true}) {
@@ -126,9 +141,7 @@ TEST_F(Finetune, AResumedRunHasTheBitsOfAnUnbrokenOne) {
     ASSERT_GT(last, 3);
     // Behind the partial step of the first epoch, and within the second.
     for (const int64_t kept : {last / 3, last / 2}) {
-      for (int64_t step = kept + 1; step <= last; ++step)
-        fs::remove_all(place / broken / "checkpoints" / ("step-" + std::to_string(step)));
-      fs::remove_all(place / broken / "model");
+      break_off(broken, kept);
       run(broken, true);
       EXPECT_EQ(weights(broken), weights(whole));
       EXPECT_EQ(rows(broken, "step"), rows(whole, "step"));
@@ -188,6 +201,83 @@ TEST_F(Finetune, WhatIsFrozenKeepsItsBits) {
   }
   EXPECT_GT(frozen, 8);
   EXPECT_GT(learnt, 5);
+}
+
+TEST_F(Finetune, ACheckpointHoldsWhatIsLearntAlone) {
+  save_every_step();
+  config.freeze = R"(layers\.0\.|norm|embed)";
+  run("whole");
+  run("broken");
+  const fs::path checkpoint = place / "broken" / "checkpoints" / "step-4";
+  EXPECT_FALSE(fs::exists(checkpoint / "model"));
+  const SafetensorsFile trained(checkpoint / kTrainedWeights);
+  const Transformer model = load_transformer(place / "whole");
+  for (const Param& p : model.params().list()) {
+    const bool frozen = std::regex_search(p.name, std::regex(config.freeze));
+    EXPECT_EQ(trained.tensors().contains(p.name), !frozen) << p.name;
+  }
+  break_off("broken", 4);
+  EXPECT_THROW(load_transformer(place / "broken"), UsageError);
+  run("broken", true);
+  EXPECT_EQ(weights("broken"), weights("whole"));
+  EXPECT_EQ(rows("broken", "step"), rows("whole", "step"));
+}
+
+TEST_F(Finetune, AFrozenBaseMustStayWhatItWas) {
+  save_every_step();
+  for (const bool adapts : {false, true}) {
+    const std::string name = adapts ? "adapted" : "frozen";
+    config.freeze = adapts ? "" : "norm";
+    config.adapter.peft_type = adapts ? "LORA" : "";
+    run(name);
+    break_off(name, 4);
+    const fs::path file = place / "base" / "model" / "model.safetensors";
+    const std::string before = test::read_text(file);
+    Transformer model = load_transformer(place / "base");
+    model.params().find("model.norm.weight")->value.f32()[3] += 1;
+    save_transformer(model, place / "base" / "model", DType::f32);
+    EXPECT_THROW(run(name, true), UsageError) << name;
+    test::write_text(file, before);
+    run(name, true);
+  }
+}
+
+TEST_F(Finetune, CheckpointsThatHoldAllWeightsAreStillRead) {
+  save_every_step();
+  config.freeze = "norm";
+  run("run");
+  const std::string whole = weights("run");
+  const fs::path last = place / "run" / "checkpoints" / "step-9";
+  fs::remove(last / kTrainedWeights);
+  fs::rename(place / "run" / "model", last / "model");
+  write_manifest(last);
+  run("run", true);
+  EXPECT_EQ(weights("run"), whole);
+}
+
+TEST_F(Finetune, ARunGoesOnWithoutTheAdapterThatItBeganWith) {
+  save_every_step();
+  for (const char* type : {"LORA", "ADALORA"}) {
+    const std::string first = std::string(type) + "-first", whole = std::string(type) + "-whole",
+                      broken = std::string(type) + "-broken";
+    config.init_adapter.clear();
+    config.adapter = {};
+    config.adapter.peft_type = type;
+    config.adapter.lora_alpha = 12;
+    run(first);
+    config.adapter = {};
+    config.init_adapter = (place / "start").string();
+    fs::copy(place / first / "adapter", config.init_adapter);
+    run(whole);
+    run(broken);
+    EXPECT_LT(rows(whole)[0]["loss"], rows(first)[0]["loss"]) << "its weights are the start";
+    fs::remove_all(config.init_adapter);
+    break_off(broken, 4);
+    run(broken, true);
+    EXPECT_EQ(adapter(broken), adapter(whole));
+    EXPECT_EQ(rows(broken, "step"), rows(whole, "step"));
+    EXPECT_THROW(run(std::string(type) + "-fresh"), UsageError) << "the folder is gone";
+  }
 }
 
 TEST_F(Finetune, TheLastBlocksLearnWithWhatStandsBehindThem) {
