@@ -9,8 +9,9 @@
 
 namespace llmtool {
 
-Recorder::Recorder(const std::string& database, const PromptSettings& prompt, Variant model, Json settings)
-    : store_(database, RecordStore::Mode::create) {
+Recorder::Recorder(const std::string& database, const PromptSettings& prompt, Variant model, Json settings,
+                   bool held)
+    : store_(database, RecordStore::Mode::create), formed_(held) {
   const bool of_file = !prompt.template_file.empty();
   const std::string whole = "{" + prompt.field + "}";  // the template that a plain prompt amounts to
   common_.template_id.name =
@@ -28,6 +29,7 @@ Record Recorder::record_of(const GenerationResult& result, Json input) const {
   record.sample = result.sample;
   record.tokens = static_cast<int64_t>(result.ids.size());
   record.finish_reason = result.finish_reason;
+  if (formed_) record.complete = result.complete;
   return record;
 }
 

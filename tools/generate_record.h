@@ -15,12 +15,13 @@ class Recorder {
  public:
   using Json = nlohmann::ordered_json;
 
-  /// `settings`: what the answers depend on beside model and template. Throws Error where the database cannot
-  /// be used.
-  Recorder(const std::string& database, const PromptSettings& prompt, Variant model, Json settings);
+  /// `held`: answers are held to a form. `settings`: what they depend on beside model and template. Throws
+  /// Error where the database cannot be used.
+  Recorder(const std::string& database, const PromptSettings& prompt, Variant model, Json settings,
+           bool held);
 
-  /// `input`: the row that was asked, or its text; of a conversation a row with its messages. The answer is on
-  /// the disk when add() returns.
+  /// `input`: the row that was asked, or its text; of a conversation a row with its messages. The answer is
+  /// on the disk when add() returns.
   void add(const GenerationResult& result, Json input);
   /// The same of answers that come fast: those held are on the disk when write() returns.
   void hold(const GenerationResult& result, Json input);
@@ -34,6 +35,7 @@ class Recorder {
   RecordStore store_;
   Record common_;
   std::vector<Record> held_;
+  bool formed_;  // answers have a form
   int64_t maybe_known_ = 0;
 };
 

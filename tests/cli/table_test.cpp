@@ -137,8 +137,19 @@ TEST_F(Tables, NoAnswerIsRecordedTwice) {
 }
 
 TEST_F(Tables, ACutFormIsToldAgainWhereTheTableIsContinued) {
-  const Arguments form = {"--regex", "[a-z]{40}"};
+  const Arguments form = {"--regex", "[a-z]{40}", "--record", path("r.db")};
   EXPECT_EQ(ask("a.csv", form).code, 3);
+  ASSERT_EQ(generate({"a", "--regex", "a|b", "--record", path("r.db")}).code, 0);
+  ASSERT_EQ(generate({"a", "--record", path("r.db")}).code, 0);
+  const RunResult whole = run_program("llmtool", {"records", "list", path("r.db"), "--json"});
+  const auto kept = json_rows(whole.out);
+  ASSERT_EQ(kept.size(), 5u) << whole.err;
+  EXPECT_EQ(kept[0]["finish_reason"], "length");
+  EXPECT_EQ(kept[0]["complete"], false);
+  EXPECT_EQ(kept[3]["complete"], true);
+  EXPECT_EQ(kept[4]["complete"], nullptr) << "no form";
+  EXPECT_SAYS(run_program("llmtool", {"records", "show", path("r.db"), "1"}).out,
+              "finish    length, before the form was whole");
   const RunResult again = ask("a.csv", form);
   EXPECT_EQ(again.code, 3);
   EXPECT_SAYS(again.err, "3 answers there ended before they were whole");
