@@ -2,6 +2,7 @@
 // --record: answers into a database of what was asked.
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "llmtool/infer/generator.h"
@@ -31,8 +32,10 @@ class Recorder {
 
  private:
   Record record_of(const GenerationResult& result, Json input) const;
+  RecordStore& store();
 
-  RecordStore store_;
+  std::string database_;
+  std::optional<RecordStore> store_;  // none before the first answer, where the file is not there
   Record common_;
   std::vector<Record> held_;
   bool formed_;  // answers have a form
