@@ -25,11 +25,10 @@ CREATE TABLE records(
   prompt TEXT NOT NULL, response TEXT NOT NULL, sample INTEGER NOT NULL,
   model TEXT NOT NULL, model_hash TEXT NOT NULL,
   settings_hash TEXT REFERENCES settings(hash),
-  tokens INTEGER, finish_reason TEXT,
+  tokens INTEGER, finish_reason TEXT, complete INTEGER CHECK(complete IN (0, 1)),
   expected TEXT,
   verdict TEXT CHECK(verdict IN ('right', 'wrong')), judged_by TEXT, judged_at TEXT,
-  content TEXT NOT NULL,             -- hash of question, answer, template, model, settings and sample
-  complete INTEGER CHECK(complete IN (0, 1)));
+  content TEXT NOT NULL);            -- hash of question, answer, template, model, settings and sample
 CREATE INDEX records_by_content ON records(content);
 )";
 
