@@ -205,7 +205,7 @@ std::optional<Recorder> recorder_of(const GenerateConfig& config, const Generate
     settings.erase(key);  // they have places of their own
   PromptSettings prompt = config.prompt;
   if (is_conversation(config, flags)) prompt.field = "messages";  // all of them make the prompt
-  return Recorder(config.record, prompt, model, std::move(settings));
+  return Recorder(config.record, prompt, model, std::move(settings), config.options.grammar != nullptr);
 }
 
 int run_generate(GenerateFlags& flags) {

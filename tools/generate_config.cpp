@@ -150,8 +150,12 @@ std::shared_ptr<const Grammar> form_of(const GenerateConfig& config) {
     given = key;
   }
   if (!config.regex.empty()) return parse_regex_grammar(config.regex, "regex");
-  if (!config.grammar.empty()) return parse_gbnf(read_file(config.grammar), config.grammar);
-  if (!config.json_schema.empty()) return read_json_schema(config.json_schema);
+  try {
+    if (!config.grammar.empty()) return parse_gbnf(read_file(config.grammar), config.grammar);
+    if (!config.json_schema.empty()) return read_json_schema(config.json_schema);
+  } catch (const UsageError& e) {
+    throw Error(e.what());  // the program is used well, the file is bad
+  }
   return nullptr;
 }
 

@@ -54,8 +54,8 @@ int run_choices(ChoiceScorer& scorer, const Prompts& prompts, const ChoiceOption
                 Recorder* recorder);
 /// The config file with the flags over it. Throws UsageError.
 GenerateConfig read_generate_config(const GenerateFlags& flags);
-/// What the answers are held to; nullptr: nothing. Throws UsageError on more than one form and on one that
-/// cannot be read.
+/// What the answers are held to; nullptr: nothing. Throws UsageError on more than one form and on a bad
+/// regex, Error on a file that holds no form.
 std::shared_ptr<const Grammar> form_of(const GenerateConfig& config);
 
 }  // namespace llmtool

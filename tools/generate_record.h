@@ -2,6 +2,7 @@
 // --record: answers into a database of what was asked.
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "llmtool/infer/generator.h"
@@ -15,12 +16,13 @@ class Recorder {
  public:
   using Json = nlohmann::ordered_json;
 
-  /// `settings`: what the answers depend on beside model and template. Throws Error where the database cannot
-  /// be used.
-  Recorder(const std::string& database, const PromptSettings& prompt, Variant model, Json settings);
+  /// `held`: answers are held to a form. `settings`: what they depend on beside model and template. Throws
+  /// Error where the database cannot be used.
+  Recorder(const std::string& database, const PromptSettings& prompt, Variant model, Json settings,
+           bool held);
 
-  /// `input`: the row that was asked, or its text; of a conversation a row with its messages. The answer is on
-  /// the disk when add() returns.
+  /// `input`: the row that was asked, or its text; of a conversation a row with its messages. The answer is
+  /// on the disk when add() returns.
   void add(const GenerationResult& result, Json input);
   /// The same of answers that come fast: those held are on the disk when write() returns.
   void hold(const GenerationResult& result, Json input);
@@ -30,10 +32,13 @@ class Recorder {
 
  private:
   Record record_of(const GenerationResult& result, Json input) const;
+  RecordStore& store();
 
-  RecordStore store_;
+  std::string database_;
+  std::optional<RecordStore> store_;  // none before the first answer, where the file is not there
   Record common_;
   std::vector<Record> held_;
+  bool formed_;  // answers have a form
   int64_t maybe_known_ = 0;
 };
 

@@ -6,6 +6,7 @@
 
 #include "generate_config.h"
 #include "llmtool/core/error.h"
+#include "llmtool/infer/bad_texts.h"
 #include "llmtool/io/json.h"
 
 namespace llmtool {
@@ -35,7 +36,8 @@ void visit_sampling(ConfigVisitor& v, SamplingOptions& s, SamplingTexts& texts) 
   v.integer("dry_penalty_last_n", s.dry_penalty_last_n, {-1, 1 << 24}, "last tokens searched; -1: all");
   v.strings("dry_sequence_breakers", texts.dry_sequence_breakers, "texts that end a repetition");
   v.raw("logit_bias", texts.logit_bias, "token id or text -> number added to its logit; false: never");
-  v.strings("bad_words", texts.bad_words, "texts that never appear, spelt as the tokenizer does");
+  v.strings("bad_words", texts.bad_words,
+            "texts that never appear, in words, across them or from the prompt on");
 }
 
 std::vector<std::string> sampling_keys() {
@@ -126,7 +128,8 @@ void add_sampler_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
                                  "Text that ends a repetition; may be repeated")
       ->allow_extra_args(false)
       ->group("Sampling");
-  app.add_option_function<Texts>("--bad-word", give("bad_words"), "Text that never appears; may be repeated")
+  app.add_option_function<Texts>("--bad-word", give("bad_words"),
+                                 "Text that never appears, inside words neither; may be repeated")
       ->allow_extra_args(false)
       ->group("Sampling");
   app.add_option_function<Texts>(
@@ -164,9 +167,8 @@ void settle_sampling(SamplingOptions& options, const SamplingTexts& texts, const
         bias.is_number() ? bias.get<double>() : -std::numeric_limits<double>::infinity());
   }
   if (!texts.bad_words.empty() && !tokenizer) throw UsageError("bad_words: the model has no tokenizer");
-  for (const std::string& word : texts.bad_words) {
-    for (auto& ids : bad_word_sequences(*tokenizer, word)) options.bad_words.push_back(std::move(ids));
-  }
+  if (!texts.bad_words.empty())
+    options.bad_texts = std::make_shared<const BadTexts>(*tokenizer, texts.bad_words);
   if (options.dry_multiplier != 0 && tokenizer) {
     for (const std::string& text : texts.dry_sequence_breakers) {
       if (text.empty()) throw UsageError("dry_sequence_breakers: expected texts, found an empty one");

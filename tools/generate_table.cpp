@@ -179,6 +179,7 @@ void TableRun::write(int64_t index, const Json& fields) {
 void TableRun::write_held() {
   const std::vector<Json> rows = std::exchange(held_, {});
   if (rows.empty()) return;
+  if (output_) output_->begin();  // or a run that is killed here would not know its records again
   recorder_->write();
   for (const Json& row : rows) put(row);
   last_written_ = now();

@@ -24,8 +24,11 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kRowHelp =
     "With --json a row per record: id, time (UTC), template, template_version, template_text, input, prompt, "
-    "response, sample, model, model_hash, settings, settings_hash, tokens, finish_reason, expected, verdict "
-    "(right, wrong or null), judged_by, judged_at.";
+    "response, sample, model, model_hash, settings, settings_hash, tokens, finish_reason, complete (whether "
+    "the "
+    "response is of the form it was held to; null: none, or unknown), expected, verdict (right, wrong or "
+    "null), "
+    "judged_by, judged_at.";
 
 void print_row(const Record& record) { std::cout << json_line(row_of_record(record)) << "\n"; }
 
@@ -133,7 +136,7 @@ void print_whole(const Record& r) {
   field("template", r.template_id.text());
   field("model", r.model.text());
   field("settings", plain_text(r.settings));
-  field("finish", r.finish_reason);
+  field("finish", cat(r.finish_reason, r.complete == false ? ", before the form was whole" : ""));
   field("verdict", r.verdict ? cat(verdict_name(*r.verdict), " by ", r.judged_by, ", ", r.judged_at) : "-");
   field("input", plain_text(r.input));
   block("prompt", r.prompt);

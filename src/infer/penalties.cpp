@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "llmtool/core/error.h"
+#include "llmtool/infer/bad_texts.h"
 
 namespace llmtool {
 
@@ -88,6 +88,7 @@ void apply_bias(Shortlist& list, const SamplingOptions& o, const TokenHistory& h
         std::equal(word.begin(), word.end() - 1, tokens.end() - static_cast<std::ptrdiff_t>(before)))
       list.rule_out(word.back());
   }
+  if (o.bad_texts) list.rule_out(o.bad_texts->ending(tokens));
 }
 
 void apply_penalties(Shortlist& list, const SamplingOptions& o, const TokenHistory& history) {
@@ -137,17 +138,6 @@ std::vector<std::vector<TokenId>> breaker_sequences(const Tokenizer& tokenizer, 
       found.push_back(std::move(sequence));
     }
   }
-  return found;
-}
-
-std::vector<std::vector<TokenId>> bad_word_sequences(const Tokenizer& tokenizer, const std::string& text) {
-  std::vector<std::vector<TokenId>> found;
-  for (std::vector<TokenId> ids :
-       {tokenizer.encode(text), tokenizer.encode_rest(text), tokenizer.encode_rest(" " + text)}) {
-    if (!ids.empty() && std::find(found.begin(), found.end(), ids) == found.end())
-      found.push_back(std::move(ids));
-  }
-  if (text.empty() || found.empty()) throw UsageError("bad_words: expected a text with tokens, found none");
   return found;
 }
 

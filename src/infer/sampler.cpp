@@ -11,6 +11,7 @@
 #include "infer/shortlist.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/rng.h"
+#include "llmtool/infer/bad_texts.h"
 
 namespace llmtool {
 
@@ -96,7 +97,7 @@ const Stage* stage_named(const std::string& name) {
   return nullptr;
 }
 
-bool edits(const Options& o) { return !o.logit_bias.empty() || !o.bad_words.empty(); }
+bool edits(const Options& o) { return !o.logit_bias.empty() || !o.bad_words.empty() || o.bad_texts; }
 
 Shortlist shortlist(std::span<const float> logits, const Options& o, const History& history, double uniform) {
   Shortlist list(logits);
@@ -209,6 +210,7 @@ std::string SamplingOptions::description() const {
   const auto say = [&text](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
   if (!logit_bias.empty()) say(cat("logit_bias of ", logit_bias.size(), " tokens"));
   if (!bad_words.empty()) say(cat("bad_words of ", bad_words.size(), " sequences"));
+  if (bad_texts) say(cat("bad_words of ", bad_texts->size(), " texts"));
   for (const std::string& name : samplers) {
     const Stage* const stage = stage_named(name);
     if (stage && stage->active(*this)) say(cat(name, " ", stage->settings(*this)));
@@ -217,7 +219,8 @@ std::string SamplingOptions::description() const {
 }
 
 bool SamplingOptions::looks_back() const {
-  return repetition_penalty != 1 || repeat_last_n >= 0 || dry_multiplier != 0 || !bad_words.empty();
+  return repetition_penalty != 1 || repeat_last_n >= 0 || dry_multiplier != 0 || !bad_words.empty() ||
+         bad_texts;
 }
 
 double log_sum_exp(std::span<const float> logits) {

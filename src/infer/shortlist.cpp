@@ -94,6 +94,15 @@ void Shortlist::rule_out(TokenId id) {
   if (entries_.empty()) refuse_empty();
 }
 
+void Shortlist::rule_out(const std::vector<bool>& ids) {
+  std::erase_if(entries_, [&](const Entry& e) {
+    const auto id = static_cast<size_t>(e.id);
+    return id < ids.size() && ids[id];
+  });
+  sorted_ = 0;
+  if (entries_.empty()) refuse_empty();
+}
+
 void Shortlist::keep_from(double least) {
   const double bound = std::min(least, greatest());
   const size_t before = size();

@@ -39,6 +39,7 @@ class Shortlist {
   void repeat(TokenId id, double factor);  // positive logits / factor, others * factor
   /// Takes a token away; throws Error where it is the last one.
   void rule_out(TokenId id);
+  void rule_out(const std::vector<bool>& ids);  // those that are set
 
   void keep_from(double least);  // those with at least this logit; the likeliest stays in any case
   void keep_likeliest(size_t k);

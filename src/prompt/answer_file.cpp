@@ -70,14 +70,13 @@ AnswerFile::AnswerFile(fs::path path, const Json& settings, bool overwrite)
     if (::fstat(fd_, &status) != 0) fail(path_, "cannot be read");
     if (!S_ISREG(status.st_mode))
       throw UsageError(cat(path_.string(), ": expected a file, found something else"));
-    const fs::path beside = path_.string() + ".run.json";
-    if (overwrite && status.st_size > 0 && ::ftruncate(fd_, 0) != 0) fail(path_, "cannot be emptied");
-    if (!overwrite && status.st_size > 0) {
-      compare(settings, beside);
+    begun_ = !overwrite && status.st_size > 0;
+    if (begun_) {
+      compare(settings, settings_file());
       index();
     } else {
-      unused_ = is_new ? std::vector{path_, beside} : std::vector{beside};
-      write_file(beside, settings.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+      if (is_new) unused_ = {path_};
+      settings_ = settings.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
     }
   } catch (...) {
     ::close(fd_);
@@ -90,6 +89,14 @@ AnswerFile::~AnswerFile() {
   std::error_code ignored;
   for (const fs::path& file : unused_) fs::remove(file, ignored);  // while others are kept out
   ::close(fd_);
+}
+
+void AnswerFile::begin() {
+  if (begun_) return;
+  if (::ftruncate(fd_, 0) != 0) fail(path_, "cannot be emptied");
+  unused_.push_back(settings_file());
+  write_file(settings_file(), settings_);
+  begun_ = true;
 }
 
 void AnswerFile::compare(const Json& settings, const fs::path& file) const {
@@ -127,7 +134,7 @@ void AnswerFile::index() {
 void AnswerFile::truncate(int64_t n) {
   ends_.resize(static_cast<size_t>(n));
   size_ = ends_.empty() ? heading_ : ends_.back();
-  if (::ftruncate(fd_, static_cast<off_t>(size_)) != 0) fail(path_, "cannot be shortened");
+  if (begun_ && ::ftruncate(fd_, static_cast<off_t>(size_)) != 0) fail(path_, "cannot be shortened");
 }
 
 std::string AnswerFile::read(size_t from, size_t to) const {
@@ -190,6 +197,7 @@ std::string AnswerFile::line_of(const Json& row) {
 }
 
 void AnswerFile::append(const Json& row) {
+  begin();
   const std::string line = line_of(row);
   for (size_t done = 0; done < line.size();) {
     const ssize_t n = ::pwrite(fd_, line.data() + done, line.size() - done, static_cast<off_t>(size_ + done));
@@ -210,6 +218,7 @@ void AnswerFile::append(const Json& row) {
 }
 
 void AnswerFile::sync() {
+  begin();
   if (::fsync(fd_) != 0) fail(path_, "cannot be synchronised");
   unused_.clear();
   synced_ = now();

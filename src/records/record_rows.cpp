@@ -47,6 +47,14 @@ std::optional<int64_t> count_at(const Json& row, const char* key, const std::str
   return count;
 }
 
+/// true or false, of CSV as a text.
+std::optional<bool> truth_at(const Json& row, const char* key, const std::string& origin) {
+  const std::string text = text_at(row, key);
+  if (text.empty()) return {};
+  if (text == "true" || text == "false") return text == "true";
+  throw Error(cat(origin, ": ", key, ": expected true or false, found ", shown(text)));
+}
+
 /// "2026-05-01T12:00:00Z", with or without a fraction.
 std::string time_at(const Json& row, const char* key, const std::string& origin) {
   const std::string time = text_at(row, key);
@@ -157,6 +165,7 @@ Json row_of_record(const Record& r) {
           {"settings_hash", or_null(r.settings_hash)},
           {"tokens", r.tokens ? Json(*r.tokens) : Json()},
           {"finish_reason", or_null(r.finish_reason)},
+          {"complete", r.complete ? Json(*r.complete) : Json()},
           {"expected", r.expected ? Json(*r.expected) : Json()},
           {"verdict", r.verdict ? Json(verdict_name(*r.verdict)) : Json()},
           {"judged_by", or_null(r.judged_by)},
@@ -167,6 +176,7 @@ Record record_of_row(const Json& row, const AnswerColumns& columns, const std::s
   Record r = is_whole(row, columns) ? whole_record(row, origin) : table_record(row, columns, origin);
   r.sample = count_at(row, "sample", origin).value_or(0);
   r.finish_reason = text_at(row, "finish_reason");
+  r.complete = truth_at(row, "complete", origin);
   return r;
 }
 

@@ -21,7 +21,7 @@ constexpr int64_t kPage = 200;  // records that are read under one lock
 constexpr const char* kColumns =
     "r.id, r.time, t.name, t.version, t.text, r.input, r.prompt, r.response, r.sample, r.model, "
     "r.model_hash, "
-    "r.settings_hash, s.json, r.tokens, r.finish_reason, r.expected, r.verdict, r.judged_by, r.judged_at";
+    "r.settings_hash, s.json, r.tokens, r.finish_reason, r.expected, r.verdict, r.judged_by, r.judged_at, ";
 constexpr const char* kTables =
     " FROM records r LEFT JOIN templates t ON t.id = r.template_id"
     " LEFT JOIN settings s ON s.hash = r.settings_hash";
@@ -71,6 +71,7 @@ Record record_of(const Statement& row, const std::string& name) {
   if (!row.null(16)) r.verdict = verdict_named(row.text(16), origin);
   r.judged_by = row.text(17);
   r.judged_at = row.text(18);
+  if (!row.null(19)) r.complete = row.integer(19) != 0;
   return r;
 }
 
@@ -122,10 +123,11 @@ class RecordStore::Writing {
 
   Database& db_;
   Transaction transaction_;
-  Statement insert_{db_,
-                    "INSERT INTO records(time, template_id, input, prompt, response, sample, model, "
-                    "model_hash, settings_hash, tokens, finish_reason, expected, verdict, judged_by, "
-                    "judged_at, content) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+  Statement insert_{
+      db_,
+      "INSERT INTO records(time, template_id, input, prompt, response, sample, model, "
+      "model_hash, settings_hash, tokens, finish_reason, expected, verdict, judged_by, "
+      "judged_at, content, complete) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
   Statement find_{db_,
                   "SELECT id, verdict IS NULL, expected IS NULL FROM records "
                   "WHERE content = ? AND (? = '' OR time = ?) ORDER BY id LIMIT 1"};
@@ -194,7 +196,8 @@ int64_t RecordStore::Writing::add(const Record& r) {
       .bind(when(judged, judged ? verdict_name(*r.verdict) : ""))
       .bind(when(judged, r.judged_by))
       .bind(when(judged, r.judged_at.empty() ? now : r.judged_at))
-      .bind(std::string_view(content_hash(r, template_of(r))));
+      .bind(std::string_view(content_hash(r, template_of(r))))
+      .bind(r.complete ? std::optional<int64_t>(*r.complete) : std::nullopt);
   insert_.step();
   return db_.last_id();
 }
@@ -240,7 +243,8 @@ void RecordStore::Writing::judge(const Judgement& j) {
 }
 
 RecordStore::RecordStore(const std::filesystem::path& path, Mode mode)
-    : path_(path), db_(open_schema(path, mode == Mode::create)) {
+    : path_(path), db_(open_schema(path, mode)) {
+  columns_ = cat(kColumns, schema_version(*db_) < 2 ? "NULL" : "r.complete");
   if (mode == Mode::read) db_->run("PRAGMA query_only = ON");
 }
 RecordStore::~RecordStore() = default;
@@ -274,7 +278,7 @@ void RecordStore::judge(std::span<const Judgement> judgements) {
 }
 
 Record RecordStore::get(int64_t id) const {
-  Statement found(*db_, cat("SELECT ", kColumns, kTables, " WHERE r.id = ?"));
+  Statement found(*db_, cat("SELECT ", columns_, kTables, " WHERE r.id = ?"));
   if (!found.bind(id).step())
     throw UsageError(cat(path_.string(), ": record ", id, ": there is none of this number"));
   return record_of(found, path_.string());
@@ -286,7 +290,7 @@ void RecordStore::for_each(const RecordFilter& filter, const std::function<void(
   for (size_t at = 0; at < all.size();) {
     const size_t end = std::min(all.size(), at + kPage);
     {
-      Statement rows(*db_, cat("SELECT ", kColumns, kTables, " WHERE r.id = ?"));
+      Statement rows(*db_, cat("SELECT ", columns_, kTables, " WHERE r.id = ?"));
       for (; at < end; ++at) {
         rows.again();
         if (rows.bind(all[at]).step()) page.push_back(record_of(rows, path_.string()));

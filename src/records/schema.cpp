@@ -8,7 +8,7 @@ namespace llmtool {
 namespace {
 namespace fs = std::filesystem;
 constexpr int64_t kApplication = 0x6C6D7263;  // "lmrc": what SQLite's header says the file is for
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2;               // 2: records.complete
 
 // A template, and settings, are kept once for all the records that share them.
 constexpr const char* kTables = R"(
@@ -25,10 +25,10 @@ CREATE TABLE records(
   prompt TEXT NOT NULL, response TEXT NOT NULL, sample INTEGER NOT NULL,
   model TEXT NOT NULL, model_hash TEXT NOT NULL,
   settings_hash TEXT REFERENCES settings(hash),
-  tokens INTEGER, finish_reason TEXT,
+  tokens INTEGER, finish_reason TEXT, complete INTEGER CHECK(complete IN (0, 1)),
   expected TEXT,
   verdict TEXT CHECK(verdict IN ('right', 'wrong')), judged_by TEXT, judged_at TEXT,
-  content TEXT NOT NULL);            -- hash of everything above but id, time, expected and the verdict
+  content TEXT NOT NULL);            -- hash of question, answer, template, model, settings and sample
 CREATE INDEX records_by_content ON records(content);
 )";
 
@@ -44,8 +44,7 @@ void begin_database(Database& db) {
 }
 
 void check_database(Database& db) {
-  const int64_t application = db.integer("PRAGMA application_id"),
-                version = db.integer("PRAGMA user_version");
+  const int64_t application = db.integer("PRAGMA application_id"), version = schema_version(db);
   if (application != kApplication)
     throw Error(cat(db.name(), ": expected a database of llmtool's records, found another one"));
   if (version > kVersion)
@@ -54,9 +53,22 @@ void check_database(Database& db) {
   if (version < 1)
     throw Error(cat(db.name(), ": expected tables of version ", kVersion, ", found ", version));
 }
+
+/// In a transaction, too, so that of two processes one changes the tables.
+void migrate(Database& db) {
+  Transaction transaction(db);
+  if (schema_version(db) < 2) {
+    db.run("ALTER TABLE records ADD COLUMN complete INTEGER CHECK(complete IN (0, 1))");
+    db.run("PRAGMA user_version = 2");
+  }
+  transaction.commit();
+}
 }  // namespace
 
-std::unique_ptr<Database> open_schema(const fs::path& path, bool create) {
+int64_t schema_version(Database& db) { return db.integer("PRAGMA user_version"); }
+
+std::unique_ptr<Database> open_schema(const fs::path& path, RecordStore::Mode mode) {
+  const bool create = mode == RecordStore::Mode::create;
   const bool there = fs::exists(path);
   if (!there && !create)
     throw UsageError(cat(path.string(),
@@ -67,6 +79,7 @@ std::unique_ptr<Database> open_schema(const fs::path& path, bool create) {
   // Nothing is written into a file that holds something else.
   if (create && db->integer("SELECT count(*) FROM sqlite_master") == 0) begin_database(*db);
   check_database(*db);
+  if (mode != RecordStore::Mode::read && schema_version(*db) < kVersion) migrate(*db);
   return db;
 }
 

@@ -10,9 +10,12 @@
 
 namespace llmtool {
 
-/// Opens the database; `create` begins one where the file is missing or empty. Throws UsageError where it is
-/// missing, Error where it is something else.
-std::unique_ptr<Database> open_schema(const std::filesystem::path& path, bool create);
+/// Opens the database; Mode::create begins one where the file is missing or empty, and both modes that write
+/// bring older tables up to date. Throws UsageError where it is missing, Error where it is something else.
+std::unique_ptr<Database> open_schema(const std::filesystem::path& path, RecordStore::Mode mode);
+/// Tables of a database that was opened to be read may be older; those of version 1 have no column
+/// records.complete.
+int64_t schema_version(Database& db);
 
 /// Throws Error, opening with `origin`, on another word than right and wrong.
 Verdict verdict_named(const std::string& name, const std::string& origin);

@@ -144,21 +144,63 @@ TEST_F(Form, AJsonSchemaHoldsAnswers) {
   EXPECT_GT(whole, 0) << r.err;
 }
 
-TEST_F(Form, WhatCannotBeAFormIsWrongUsage) {
-  write_text(place / "bad.gbnf", "root ::= \"a\" |\n  b\n");
-  const auto says = [&](const Arguments& arguments, const std::string& message) {
-    const RunResult r = generate(arguments);
-    EXPECT_EQ(r.code, 2) << r.err;
-    EXPECT_SAYS(r.err, message);
-  };
-  says({"a", "--regex", "(a"}, "regex: character 1: expected )");
-  says({"a", "--grammar", (place / "bad.gbnf").string()},
-       "bad.gbnf: line 2, column 4: expected a rule \"b\"");
-  says({"a", "--regex", "a", "--grammar", (place / "bad.gbnf").string()},
-       "grammar: expected one form at most, found regex beside it");
-  write_text(place / "bad.json", R"({"items": {"minLenght": 1}})");
-  says({"a", "--json-schema", (place / "bad.json").string()},
-       "bad.json at #/items/minLenght: not a keyword of draft 2020-12; did you mean \"minLength\"");
+/// A form that is given on the command line is used wrongly where it is bad, a file is bad itself.
+TEST(FormFiles, WhatIsBadSaysWhereAndTheExitCodeWhose) {
+  const test::TempFolder place;
+  const struct {
+    const char *flag, *content;  // nullptr: no such file
+    int code;
+    const char* said;
+  } rows[] = {
+      {"--grammar", nullptr, 2, "form: expected a file, found none"},
+      {"--grammar", "", 1, "form: expected a rule \"root\", found none"},
+      {"--grammar", "root ::= \"a\n", 1, "form: line 1, column 10: expected \" at the end of the literal"},
+      {"--grammar", "root ::= \"a\"\nb := \"b\"\n", 1, "form: line 2, column 3: expected ::=, found :"},
+      {"--grammar", "root ::= \"a\" |\n  b\n", 1,
+       "form: line 2, column 3: expected a rule \"b\", found none"},
+      {"--grammar", "root ::= root \"a\"\n", 1,
+       "form: line 1, column 1: root: expected a form that some text has"},
+      {"--grammar", "root ::= root \"a\" | \"b\"\n", 0, ""},
+      {"--grammar", "root ::= \"\xFF\"\n", 1, "form: expected UTF-8"},
+      {"--json-schema", nullptr, 2, "form: expected a file, found none"},
+      {"--json-schema", "", 1, "form: "},
+      {"--json-schema", "{\"type\":\n  }", 1, "line 2, column 3"},
+      {"--json-schema", "{\"items\": {\"minLenght\": 1}}", 1,
+       "form at #/items/minLenght: not a keyword of draft 2020-12; did you mean \"minLength\""},
+      {"--json-schema", "{\"items\": {\"unevaluatedItems\": false}}", 1,
+       "form at #/items/unevaluatedItems: "},
+      {"--json-schema", "{\"items\": {\"pattern\": \"(\"}}", 1, "form at #/items/pattern: "},
+      {"--json-schema", "{\"properties\": {\"a\": {\"$ref\": \"#/none\"}}}", 1,
+       "form at #/properties/a/$ref: "},
+      {"--json-schema", "{\"minimum\": 1e999}", 1, "form"},
+      {"--json-schema", "{\"$ref\": \"#\"}", 1, "form at #"},
+      {"--json-schema", "false", 1, "form at #"},
+      {"--json-schema", "{}", 0, ""},
+      {"--regex", "(a", 2, "regex: character 1: expected )"},
+      {"--regex", "\\bword", 2, "regex: character 1: "},
+      {"--regex", "a{3,2}", 2, "regex: character 2: "}};
+  for (const auto& row : rows) {
+    const std::string file = (place / "form").string();
+    const bool of_file = std::string(row.flag) != "--regex";
+    std::filesystem::remove(file);
+    if (of_file && row.content) write_text(file, row.content);
+    // Forms are read before the model is looked for.
+    const RunResult r = run_program(
+        "generate", {"--model", (place / "none").string(), "a", row.flag, of_file ? file : row.content});
+    const std::string name =
+        std::string(row.flag) + " " + (row.content ? row.content : "that is not there") + ": ";
+    if (row.code == 0) {
+      EXPECT_EQ(r.err.find("form"), std::string::npos) << name << r.err;
+      continue;
+    }
+    EXPECT_EQ(r.code, row.code) << name << r.err;
+    EXPECT_NE(r.err.find(row.said), std::string::npos) << name << r.err;
+  }
+  write_text(place / "form", "root ::= \"a\"\n");
+  const RunResult two = run_program(
+      "generate", {"--model", "none", "a", "--regex", "a", "--grammar", (place / "form").string()});
+  EXPECT_EQ(two.code, 2);
+  EXPECT_SAYS(two.err, "grammar: expected one form at most, found regex beside it");
 }
 
 }  // namespace

@@ -319,7 +319,7 @@ TEST_F(Prompting, SamplersAreSaidAndSet) {
       generate({"a", "-n", "2", "--verbose", "--top-k", "5", "--samplers", "top_k, temperature", "--bad-word",
                 "cat", "--logit-bias", "3=-2.5", "--logit-bias", "t=false"});
   ASSERT_EQ(r.code, 0) << r.err;
-  EXPECT_SAYS(r.err, "samplers: logit_bias of 2 tokens, bad_words of");
+  EXPECT_SAYS(r.err, "samplers: logit_bias of 2 tokens, bad_words of 1 texts");
   EXPECT_SAYS(r.err, "top_k 5, temperature 0.8");
   const std::pair<Arguments, const char*> mistakes[] = {
       {{"--samplers", "top_k,topp"}, "topp"},
@@ -348,6 +348,11 @@ TEST_F(Prompting, SamplersAreSaidAndSet) {
   const RunResult without =
       generate({"a", "-n", "200", "--temp", "3", "--logit-bias", "t=false", "--ignore-eos"});
   EXPECT_EQ(without.out.find('t'), std::string::npos);
+  // However it is spelt, and where the prompt has begun it.
+  const RunResult unspelt = generate({"th", "-n", "300", "--temp", "2", "--bad-word", "the", "--bad-word",
+                                      "a ", "--ignore-eos", "--num-samples", "4", "--echo"});
+  ASSERT_EQ(unspelt.code, 0) << unspelt.err;
+  for (const char* bad : {"the", "a "}) EXPECT_EQ(unspelt.out.find(bad), std::string::npos) << unspelt.out;
 }
 
 }  // namespace

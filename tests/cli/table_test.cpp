@@ -136,9 +136,56 @@ TEST_F(Tables, NoAnswerIsRecordedTwice) {
   EXPECT_EQ(json_rows(list.out)[0]["template"], "t.txt");
 }
 
+TEST_F(Tables, ARunThatFailsBeforeItsFirstAnswerLeavesWhatWasThere) {
+  ASSERT_EQ(ask("a.jsonl").code, 0);
+  const std::string answers = read_text(place / "a.jsonl"), made_by = read_text(place / "a.jsonl.run.json");
+  write_text(place / "bad.gbnf", "root ::= b\n");
+  write_text(place / "bad.jsonl", "{\"whom\": 1}\n");
+  write_text(place / "long.txt", std::string(400, 'a') + "{who}");
+  const Arguments failing[] = {
+      {"--model", path("none")},      {"--grammar", path("bad.gbnf")},  {"--regex", "("},
+      {"--input", path("bad.jsonl")}, {"--template", path("long.txt")}, {"--num-beams", "2", "--stop", "x"},
+      {"--logit-bias", "99999=1"}};
+  for (const Arguments& wrong : failing) {
+    Arguments all = {"-n", "6", "--output", path("a.jsonl"), "--overwrite", "--record", path("r.db")};
+    const auto give = [&](const char* flag, const std::string& value) {
+      if (wrong[0] != flag) all.insert(all.end(), {flag, value});
+    };
+    give("--model", path("run"));
+    give("--template", path("t.txt"));
+    give("--input", path("rows.jsonl"));
+    all.insert(all.end(), wrong.begin(), wrong.end());
+    const RunResult r = run_program("generate", all);
+    EXPECT_TRUE(r.code == 1 || r.code == 2) << wrong[0] << r.err;
+    EXPECT_EQ(read_text(place / "a.jsonl"), answers) << wrong[0];
+    EXPECT_EQ(read_text(place / "a.jsonl.run.json"), made_by) << wrong[0];
+    EXPECT_FALSE(fs::exists(place / "r.db")) << wrong[0];
+  }
+  EXPECT_EQ(generate({std::string(400, 'a'), "--record", path("r.db")}).code, 1);
+  EXPECT_FALSE(fs::exists(place / "r.db"));
+  const RunResult nowhere = generate({"a", "--record", path("no/r.db")});
+  EXPECT_EQ(nowhere.code, 1);
+  EXPECT_SAYS(nowhere.err, "r.db: cannot be created");
+  EXPECT_EQ(nowhere.out, "");
+  ASSERT_EQ(ask("a.jsonl", {"--overwrite", "--temp", "1.5", "--record", path("r.db")}).code, 0);
+  EXPECT_NE(read_text(place / "a.jsonl.run.json"), made_by);
+  EXPECT_EQ(records(), 3u);
+}
+
 TEST_F(Tables, ACutFormIsToldAgainWhereTheTableIsContinued) {
-  const Arguments form = {"--regex", "[a-z]{40}"};
+  const Arguments form = {"--regex", "[a-z]{40}", "--record", path("r.db")};
   EXPECT_EQ(ask("a.csv", form).code, 3);
+  ASSERT_EQ(generate({"a", "--regex", "a|b", "--record", path("r.db")}).code, 0);
+  ASSERT_EQ(generate({"a", "--record", path("r.db")}).code, 0);
+  const RunResult whole = run_program("llmtool", {"records", "list", path("r.db"), "--json"});
+  const auto kept = json_rows(whole.out);
+  ASSERT_EQ(kept.size(), 5u) << whole.err;
+  EXPECT_EQ(kept[0]["finish_reason"], "length");
+  EXPECT_EQ(kept[0]["complete"], false);
+  EXPECT_EQ(kept[3]["complete"], true);
+  EXPECT_EQ(kept[4]["complete"], nullptr) << "no form";
+  EXPECT_SAYS(run_program("llmtool", {"records", "show", path("r.db"), "1"}).out,
+              "finish    length, before the form was whole");
   const RunResult again = ask("a.csv", form);
   EXPECT_EQ(again.code, 3);
   EXPECT_SAYS(again.err, "3 answers there ended before they were whole");

@@ -2,6 +2,7 @@
 // Sampler: the choice of the next token.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +13,8 @@
 #include "llmtool/text/tokenizer.h"
 
 namespace llmtool {
+
+class BadTexts;
 
 /// What stands between logits and the next token. Biases and bad words come first, then the samplers in the
 /// order of `samplers`; one whose settings are the defaults below does nothing. Definitions are llama.cpp's
@@ -50,6 +53,8 @@ struct SamplingOptions {
   std::vector<std::pair<TokenId, double>> logit_bias = {};  // added; -infinity: never
   /// Sequences that never come: the last token is ruled out where the others stand.
   std::vector<std::vector<TokenId>> bad_words = {};
+  /// Texts that never come, in whichever tokens: those that would end one go. The prompt may begin it.
+  std::shared_ptr<const BadTexts> bad_texts = {};
 
   std::vector<std::string> samplers = default_samplers();
 
@@ -98,8 +103,5 @@ double log_sum_exp(std::span<const float> logits);
 /// The ways in which `text` can stand in a list of ids, to be looked for there: a token that contains it, or
 /// one that ends with its beginning, and the tokens of the rest.
 std::vector<std::vector<TokenId>> breaker_sequences(const Tokenizer& tokenizer, const std::string& text);
-/// The ids of `text` as a text's beginning, within one, and behind a space. Throws UsageError where it is
-/// empty. Other ways of spelling it in tokens remain.
-std::vector<std::vector<TokenId>> bad_word_sequences(const Tokenizer& tokenizer, const std::string& text);
 
 }  // namespace llmtool

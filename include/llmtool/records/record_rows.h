@@ -14,7 +14,7 @@ namespace llmtool {
 
 /// Every field of the record, null where there is none: id, time, template, template_version, template_text,
 /// input, prompt, response, sample, model, model_hash, settings, settings_hash, tokens, finish_reason,
-/// expected, verdict, judged_by, judged_at.
+/// complete, expected, verdict, judged_by, judged_at.
 nlohmann::ordered_json row_of_record(const Record& record);
 
 /// Which columns of a table of answers are what; "": the usual names.

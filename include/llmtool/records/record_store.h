@@ -37,6 +37,7 @@ struct Record {
   std::string settings_hash;        // the store's: of the settings with sorted keys
   std::optional<int64_t> tokens;    // of the response
   std::string finish_reason;
+  std::optional<bool> complete;  // whether the response is of its form; none: it was held to none, or unknown
   std::optional<std::string> expected;
   std::optional<Verdict> verdict;
   std::string judged_by, judged_at;  // "person", "exact", ...; time
@@ -71,6 +72,7 @@ struct ImportCounts {
 /// Several processes may use one file at once; one RecordStore belongs to one thread. What a call has written
 /// when it returns is on the disk. Throws Error naming the file: what is no such database, is of a newer
 /// llmtool, damaged, read-only or held by another process for half a minute is refused and left as it is.
+/// Tables of an older llmtool are read as they are, and brought up to date where the file is opened to write.
 class RecordStore {
  public:
   enum class Mode { read, write, create };  // create: begins the file where there is none
@@ -103,6 +105,7 @@ class RecordStore {
   class Writing;
   std::filesystem::path path_;
   std::unique_ptr<class Database> db_;
+  std::string columns_;  // of a record, in SQL
 };
 
 /// Those of `known` that `selector` names: a name, "name@version", or a version or at least four of its

@@ -75,7 +75,22 @@ TEST_P(Answers, OfOtherSettingsAreRefused) {
     for (const char* part : {"temperature", "0.8", "0.7", "--overwrite"})
       EXPECT_NE(said.find(part), std::string::npos) << said;
   }
-  { EXPECT_EQ(AnswerFile(path(), other, true).rows(), 0); }
+  {
+    AnswerFile file(path(), other, true);
+    EXPECT_EQ(file.rows(), 0);
+    file.truncate(0);
+  }
+  { EXPECT_EQ(AnswerFile(path(), kSettings, false).rows(), 2) << "nothing took the place of what was there"; }
+  {
+    AnswerFile file(path(), other, true);
+    file.append(row(7));
+    EXPECT_EQ(plain_text(file.row(0)["index"]), "7");
+  }
+  { EXPECT_EQ(AnswerFile(path(), other, false).rows(), 1); }
+  { AnswerFile(path(), kSettings, true).sync(); }
+  EXPECT_EQ(read_text(path()), "") << "a run without rows is one, too";
+  { EXPECT_EQ(AnswerFile(path(), kSettings, false).rows(), 0); }
+  { AnswerFile(path(), other, true).begin(); }
   { EXPECT_EQ(AnswerFile(path(), other, false).rows(), 0); }
   write_text(path(), "somebody's file\n");
   std::filesystem::remove(path().string() + ".run.json");

@@ -23,6 +23,7 @@ TEST_F(RecordRowsTest, AWholeRecordGoesOutAndComesBack) {
   r.tokens = 3;
   r.sample = 1;
   r.finish_reason = "length";
+  r.complete = false;
   r.expected = "e";
   r.verdict = Verdict::wrong;
   r.judged_by = "exact";
@@ -52,6 +53,7 @@ TEST_F(RecordRowsTest, TablesOfAnswersAreRead) {
   EXPECT_EQ(r.input, Json::parse(R"({"question": "q", "input": "i", "n": 1})"));
   EXPECT_EQ(r.sample, 2);
   EXPECT_EQ(r.finish_reason, "stop");
+  EXPECT_FALSE(r.complete);
   r = read(
       R"({"text": "a column", "response": "r", "prompt": "p", "sample": "1", "verdict": "good", "time": "now"})");
   EXPECT_EQ(r.response, "r");
@@ -88,6 +90,8 @@ TEST_F(RecordRowsTest, WholeRecordsAreChecked) {
   };
   EXPECT_EQ(read("verdict", "right").verdict, Verdict::right);
   EXPECT_EQ(read("tokens", "7").tokens, 7) << "a cell of CSV";
+  EXPECT_EQ(read("complete", "true").complete, true) << "a cell of CSV";
+  EXPECT_EQ(read("complete", false).complete, false);
   const struct {
     const char* key;
     Json value;
@@ -95,6 +99,7 @@ TEST_F(RecordRowsTest, WholeRecordsAreChecked) {
   } rows[] = {{"response", nullptr, "response: expected a column"},
               {"verdict", "good", "expected right or wrong"},
               {"tokens", "many", "tokens: expected a count"},
+              {"complete", 1, "complete: expected true or false, found \"1\""},
               {"time", "yesterday", "time: expected a time like"},
               {"time", "2026-05-01 12:00:00Z", "time: expected a time like"}};
   for (const auto& row : rows) EXPECT_REFUSED(read(row.key, row.value), row.part);

@@ -26,6 +26,7 @@ TEST_F(RecordStoreTest, KeepsEveryField) {
   r.settings = Json::parse(R"({"temperature": 0.5, "max_new_tokens": 8})");
   r.tokens = 7;
   r.finish_reason = "stop";
+  r.complete = false;
   r.expected = "";
   r.verdict = Verdict::wrong;
   r.judged_by = "exact";
@@ -46,6 +47,7 @@ TEST_F(RecordStoreTest, KeepsEveryField) {
   EXPECT_EQ(got.settings_hash, settings_hash(Json::parse(R"({"max_new_tokens": 8, "temperature": 0.5})")));
   EXPECT_EQ(got.tokens, 7);
   EXPECT_EQ(got.finish_reason, "stop");
+  EXPECT_EQ(got.complete, false);
   EXPECT_EQ(got.expected, "");
   EXPECT_EQ(got.verdict, Verdict::wrong);
   EXPECT_EQ(got.judged_by, "exact");
@@ -54,7 +56,7 @@ TEST_F(RecordStoreTest, KeepsEveryField) {
   const Record empty = store.get(2);
   EXPECT_EQ(empty.template_id, Variant());
   EXPECT_TRUE(empty.input.is_null() && empty.settings.is_null());
-  EXPECT_FALSE(empty.expected || empty.verdict || empty.tokens);
+  EXPECT_FALSE(empty.expected || empty.verdict || empty.tokens || empty.complete);
   EXPECT_EQ(empty.time.size(), utc_now().size());
   EXPECT_REFUSED(store.get(3), "record 3");
 }
@@ -186,8 +188,36 @@ TEST_F(RecordStoreTest, OtherFilesAreRefusedAndStayAsTheyAre) {
 
 TEST_F(RecordStoreTest, NewerTablesAreRefused) {
   open().add(record("p", "r"));
-  sql("PRAGMA user_version = 2");
+  sql("PRAGMA user_version = 3");
   for (const Mode mode : {Mode::read, Mode::create}) EXPECT_REFUSED(open(mode), "newer llmtool");
+}
+
+TEST_F(RecordStoreTest, OlderTablesAreReadAndBroughtUpToDateByWriters) {
+  Record r = record("p", "r");
+  r.finish_reason = "length";
+  r.expected = "e";
+  open().add(r);
+  sql("ALTER TABLE records DROP COLUMN complete; PRAGMA user_version = 1");
+  const std::string before = test::read_text(file());
+  const RecordStore reader = open(Mode::read);
+  const auto is_there = [](const Record& found) {
+    EXPECT_EQ(found.finish_reason, "length");
+    EXPECT_EQ(found.expected, "e");
+    EXPECT_FALSE(found.complete);
+  };
+  is_there(reader.get(1));
+  EXPECT_EQ(test::read_text(file()), before) << "a reader changes nothing";
+  for (const Mode mode : {Mode::write, Mode::create}) {
+    test::write_text(file(), before);
+    RecordStore store = open(mode);
+    is_there(store.get(1));
+    r.complete = true;
+    EXPECT_EQ(open(mode).add(r), 2);
+    EXPECT_EQ(store.get(2).complete, true);
+    EXPECT_EQ(store.import({&r, 1}).known, 1) << "the hash of what was there holds";
+  }
+  is_there(reader.get(1));
+  EXPECT_EQ(all(reader).size(), 2u) << "a reader goes on where the tables have changed";
 }
 
 TEST_F(RecordStoreTest, AReaderWritesNothing) {
