@@ -51,8 +51,9 @@ TokenId Generator::Impl::draft_token(Slot& slot, std::optional<HeldText>& held, 
   try {
     id = choose(slot, held, logits, slot.result.ids.size() + static_cast<size_t>(place));
     follow(held, id);
+  } catch (const UsageError&) {
+    throw;
   } catch (const Error&) {  // nothing may come there, where the answer need not go
-    if (!held) throw;
     held.reset();
   }
   slot.history.mirostat_bound = bound;
@@ -121,7 +122,7 @@ void Generator::Impl::decode() {
   std::span<const float> rest = logits;
   for (size_t b = 0; b < active.size(); ++b) {
     const size_t own = (1 + drafts[b].size()) * static_cast<size_t>(V);
-    check_drafts(*active[b], drafts[b], rest.first(own));
+    attempt(*active[b], [&] { check_drafts(*active[b], drafts[b], rest.first(own)); });
     rest = rest.subspan(own);
   }
 }

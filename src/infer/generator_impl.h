@@ -29,7 +29,8 @@ struct Prefix {
 /// An answer being written.
 struct Slot {
   GenerationResult result;
-  ReadText prompt;  // and its cache, which the answer goes on in
+  std::string name;  // of the prompt, for errors
+  ReadText prompt;   // and its cache, which the answer goes on in
   TokenHistory history;
   AnswerText text;
   std::optional<HeldText> held;
@@ -78,6 +79,7 @@ struct Generator::Impl {
   void settle();
   bool speculates() const { return options.look_up || options.draft_model; }
 
+  bool fits(GenerationRequest& request, int64_t index);
   std::unique_ptr<Prefix> read_prompt(GenerationRequest request, int64_t index);
   void read_echoed(Prefix& prefix);
   bool has_text(std::span<const TokenId> ids) const;
@@ -88,6 +90,8 @@ struct Generator::Impl {
                  size_t place) const;
   bool stops_at(TokenId id) const;
   void end(Slot& slot, const char* reason);
+  void fail(Slot& slot, std::string error);
+  void attempt(Slot& slot, const std::function<void()>& step);
   TokenId draw(Slot& slot, std::span<const float> logits, size_t place) const;
   int64_t positions_of(const Slot& slot) const;
   int64_t draft_room(const Slot& slot) const;

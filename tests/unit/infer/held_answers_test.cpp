@@ -47,11 +47,12 @@ class HeldAnswers : public ::testing::Test {
     options.grammar = parse_regex_grammar(regex, "regex");
     ThreadPool pool(2);
     Generator generator(model, tokenizer.get(), pool, options);
-    std::vector<GenerationResult> results;
+    results.clear();
     bool given = false;
     generator.run(
         [&](GenerationRequest& request) {
           request = {"ab", tokenizer->encode("ab")};
+          request.name = name;
           return !std::exchange(given, true);
         },
         [&](const GenerationResult& r) { results.push_back(r); });
@@ -62,6 +63,8 @@ class HeldAnswers : public ::testing::Test {
   std::shared_ptr<const Tokenizer> tokenizer;
   Transformer model;
   GenerationOptions options;
+  std::string name;                       // of the prompt
+  std::vector<GenerationResult> results;  // of the last run
 };
 
 TEST_F(HeldAnswers, AreOfTheFormOrSaidNotToBe) {
@@ -137,9 +140,36 @@ TEST_F(HeldAnswers, AFormThatTheVocabularyCannotSpellIsAnError) {
     run("(ab|ba)z");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("no token that goes on with the form behind \""), std::string::npos)
+    EXPECT_EQ(std::string(e.what()).find(
+                  "prompt 1: the tokenizer has no token that goes on with the form behind \""),
+              0u)
         << e.what();
   }
+}
+
+// Some samples are "ab", the others get stuck behind "ba".
+TEST_F(HeldAnswers, APromptWithAFailedAnswerHasItsErrorAndNoMore) {
+  name = "rows: row 7";
+  EXPECT_THROW(run("ab|baz"), Error);
+  const size_t before = results.size();
+  ASSERT_GT(before, 0u);
+  ASSERT_LT(before, 39u);
+  options.skip_failed = true;
+  run("ab|baz");
+  ASSERT_EQ(results.size(), before + 1);
+  for (size_t i = 0; i < before; ++i) EXPECT_EQ(results[i].text, "ab");
+  const GenerationResult& failed = results.back();
+  EXPECT_EQ(failed.sample, static_cast<int64_t>(before));
+  EXPECT_EQ(failed.finish_reason, "error");
+  EXPECT_EQ(failed.text, "");
+  EXPECT_EQ(failed.error.find("rows: row 7: the tokenizer has no token"), 0u) << failed.error;
+  options.best_of = std::exchange(options.num_samples, 1);
+  ASSERT_EQ(run("ab|baz").size(), 1u);
+  EXPECT_EQ(results[0].sample, 0);
+  EXPECT_EQ(results[0].error, failed.error);
+  options.best_of = 1;
+  options.context = 1;
+  EXPECT_NE(run("ab").at(0).error.find("tokens do not fit the context of 1"), std::string::npos);
 }
 
 }  // namespace
