@@ -39,8 +39,8 @@ void Generator::Impl::settle() {
     options.logprobs = std::max<int64_t>(0, options.logprobs);
   }
   if (options.num_beams == 1) return;
-  if (speculates() || !options.stop_strings.empty() || options.grammar)
-    throw UsageError("num_beams: beams take neither speculation nor stop texts nor a form");
+  if (speculates() || !options.stop_strings.empty())
+    throw UsageError("num_beams: beams take neither speculation nor stop texts");
   if (options.num_samples > options.num_beams) {
     throw UsageError(
         cat("num_samples: expected at most the ", options.num_beams, " beams, found ", options.num_samples));

@@ -5,6 +5,7 @@
 #include <exception>
 #include <optional>
 
+#include "infer/beam_search.h"
 #include "llmtool/core/clock.h"
 #include "llmtool/core/error.h"
 #include "llmtool/grammar/held_text.h"
@@ -101,7 +102,9 @@ struct Generator::Impl {
                       int64_t place) const;
   std::vector<std::vector<TokenId>> draft(const std::vector<Slot*>& active);
   void check_drafts(Slot& slot, std::span<const TokenId> drafts, std::span<const float> logits);
+  std::vector<Hypothesis> hypotheses(const Prefix& prefix);
   void search_beams(Prefix& prefix);
+  void take_hypothesis(Slot& slot, Hypothesis& hypothesis);
   void fill(const Source& source, const Ready& ready);
   void take_prompts(const Source& source, const Ready& ready);
   void decode();

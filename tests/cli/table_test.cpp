@@ -185,14 +185,18 @@ TEST_F(Tables, RowsThatDoNotFitAreKnownBeforeAndSkipped) {
       const auto rows = json_rows(skipped.out);
       ASSERT_EQ(rows.size(), dry ? 2u : 3u);
       EXPECT_EQ(rows.back()["index"], 2);
-      if (!dry) EXPECT_SAYS(rows[1]["error"].get<std::string>(), said);
+      if (!dry) {
+        EXPECT_SAYS(rows[1]["error"].get<std::string>(), said);
+      }
       Arguments cut = given;
       cut.insert(cut.end(), {"--truncate", "left", "--json"});
       if (dry) cut.push_back("--dry-run");
       const RunResult all_of_them = ask_table(cut);
       EXPECT_EQ(all_of_them.code, 0) << all_of_them.err;
       ASSERT_EQ(json_rows(all_of_them.out).size(), 3u);
-      if (dry) EXPECT_LT(json_rows(all_of_them.out)[1]["prompt_ids"].size(), 40u);
+      if (dry) {
+        EXPECT_LT(json_rows(all_of_them.out)[1]["prompt_ids"].size(), 40u);
+      }
     }
   }
 }

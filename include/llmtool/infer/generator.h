@@ -36,7 +36,8 @@ struct GenerationOptions {
   int64_t best_of = 1;  // answers of which the one of the greatest mean log-probability is given
 
   /// Beam search, where num_beams > 1: of the model's own probabilities, without sampling; the num_samples
-  /// best are given. A score is the sum of log-probabilities over length^length_penalty.
+  /// best are given, an error where a form has fewer. A score is the sum of log-probabilities over
+  /// length^length_penalty.
   enum class EarlyStopping { no, yes, never };
   int64_t num_beams = 1;
   double length_penalty = 1;
