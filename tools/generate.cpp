@@ -101,22 +101,39 @@ struct Loaded {
   const GenerateFlags& flags;
   Recorder* recorder;
 
-  int64_t context() const { return text_context(model); }
+  int64_t context() const { return text_context(model, config.options.context); }
 };
 
-/// --dry-run: the prompts as the model would get them.
+/// --dry-run: the prompts as the model would get them, refused and skipped as they would be.
 int show_finished(const Loaded& l, const Generator::Source& source) {
   const GenerationOptions& options = l.config.options;
-  const int64_t context = text_context(l.model, options.context);
+  std::optional<ChoiceScorer> scorer;
+  if (l.config.chooses()) {
+    ChoiceOptions choices = l.config.choices;
+    choices.prompt_cache.clear();  // nothing is read
+    scorer.emplace(l.model, *l.tokenizer, l.pool, choices);
+  }
   int64_t next = 0;
   const Generator::Source fitted = [&](GenerationRequest& request) {
-    if (!source(request)) return false;
-    if (l.config.chooses()) return true;  // the longest choice counts, too
-    const size_t given = request.ids.size();
-    if (request.index >= 0) next = request.index;
-    fit_prompt(request.ids, next++, context, l.tokenizer, options);
-    if (request.ids.size() < given && l.tokenizer) request.prompt = l.tokenizer->decode(request.ids);
-    return true;
+    while (source(request)) {
+      const size_t given = request.ids.size();
+      if (request.index >= 0) next = request.index;
+      const int64_t index = next++;
+      try {
+        if (scorer) {
+          request.ids = scorer->fit(request, index).prompt;
+        } else {
+          fit_prompt(request.ids, name_of(request, index), l.context(), l.tokenizer, options);
+        }
+      } catch (const Error& e) {
+        if (!options.skip_failed) throw;
+        warn(e.what());
+        continue;
+      }
+      if (request.ids.size() < given && l.tokenizer) request.prompt = l.tokenizer->decode(request.ids);
+      return true;
+    }
+    return false;
   };
   return print_prompts(fitted, l.flags.common.json);
 }
@@ -147,7 +164,7 @@ int answer_table(const Loaded& l, const nlohmann::ordered_json& made_by) {
     throw UsageError("--input: expected no prompts beside it, found some");
   if (c.options.echo) throw UsageError("--echo: a table has the prompts in a column of their own");
   TableRun table(c.table, std::make_shared<const PromptWriter>(c.prompt, l.tokenizer), c.options,
-                 c.options.truncate_left ? 0 : l.context(), l.flags.common.json, l.flags.show_prompt);
+                 l.flags.common.json, l.flags.show_prompt);
   if (l.flags.dry_run) return show_finished(l, table.source());
   table.open_output(made_by, l.flags.overwrite);
   if (c.chooses()) {

@@ -118,6 +118,7 @@ GenerateConfig read_generate_config(const GenerateFlags& flags) {
   config.options.kv_cache_type = config.choices.kv_cache_type = kv_cache_type(config.kv_cache_type);
   config.choices.prompt_cache = config.options.prompt_cache;
   config.options.look_up = config.speculative == "lookup";
+  config.options.skip_failed = !config.table.input.empty() && config.table.on_error == "skip";
   config.options.context = config.choices.context = config.context.context;
   using Early = GenerationOptions::EarlyStopping;
   config.options.early_stopping = config.early_stopping == "no"    ? Early::no

@@ -22,7 +22,7 @@ void visit_prompting(ConfigVisitor& v, PromptSettings& prompt, TableSettings& ta
   v.string("input", table.input, "table whose rows are asked (.jsonl, .json, .csv, .tsv; .gz, .zst)");
   v.string("output", table.output, "table of the answers (.jsonl or .csv), continued where it stopped");
   v.choice("on_error", table.on_error, {"stop", "skip"},
-           "what to do about a row that cannot be asked; skip: write why");
+           "what to do about a row that cannot be asked or answered; skip: write why");
 }
 
 void add_prompting_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
@@ -50,8 +50,8 @@ void add_prompting_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f)
   add("--input", "input", "Table whose rows are asked (.jsonl, .json, .csv, .tsv; .gz, .zst)", "FILE");
   add("--output", "output", "Table of the answers (.jsonl or .csv), continued where it stopped", "FILE");
   app.add_flag("--overwrite", f->overwrite, "Begin the output anew")->group("Prompts");
-  add("--on-error", "on_error", "Of a row that cannot be asked: stop (default), or skip and write why",
-      "HOW");
+  add("--on-error", "on_error",
+      "Of a row that cannot be asked or answered: stop (default), or skip and write why", "HOW");
   add("--record", "record", "Database (SQLite) that every answer is written to", "DB");
   app.add_flag("--show-prompt", f->show_prompt, "Print finished prompts on stderr")->group("Prompts");
   app.add_flag("--dry-run", f->dry_run, "Print finished prompts and answer none")->group("Prompts");

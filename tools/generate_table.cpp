@@ -55,12 +55,11 @@ void check_files(const GenerateConfig& c) {
 }
 
 TableRun::TableRun(const TableSettings& settings, std::shared_ptr<const PromptWriter> writer,
-                   const GenerationOptions& options, int64_t room, bool details, bool show_prompt)
+                   const GenerationOptions& options, bool details, bool show_prompt)
     : settings_(settings),
       rows_(RowTable::open(settings.input, settings.input_format)),
       writer_(std::move(writer)),
       options_(options),
-      room_(room),
       details_(details),
       show_prompt_(show_prompt) {}
 
@@ -113,23 +112,23 @@ bool TableRun::next(GenerationRequest& request) {
     const int64_t index = next_++;
     try {
       request = request_of(writer_->write(rows_[index], index, rows_.origin(index)));
-      const auto length = static_cast<int64_t>(request.ids.size());
-      if (room_ > 0 && length > room_)
-        throw Error(cat(rows_.origin(index), ": the prompt's ", length,
-                        " tokens do not fit the model's context of ", room_,
-                        "; --truncate left drops the beginning"));
       request.index = index;
+      request.name = rows_.origin(index);
       return true;
     } catch (const UsageError&) {
       throw;
     } catch (const Error& e) {
-      if (settings_.on_error != "skip") throw;
-      warn(e.what());
-      skipped_[index] = e.what();
-      ++skipped_count_;
+      if (!options_.skip_failed) throw;
+      pass_over(index, e.what());
     }
   }
   return false;
+}
+
+void TableRun::pass_over(int64_t index, const std::string& error) {
+  warn(error);
+  skipped_[index] = error;
+  ++skipped_count_;
 }
 
 Generator::Source TableRun::source() {
@@ -196,22 +195,23 @@ void TableRun::write_skipped(int64_t before) {
     GenerationResult none;
     none.index = skipped_.begin()->first;
     none.finish_reason = "error";
-    write(none.index, fields_of(none, skipped_.begin()->second));
+    none.error = skipped_.begin()->second;
+    write(none.index, fields_of(none));
     skipped_.erase(skipped_.begin());
   }
 }
 
-Json TableRun::fields_of(const GenerationResult& r, const std::string& error) const {
+Json TableRun::fields_of(const GenerationResult& r) const {
   Json fields = {{"index", r.index}, {"sample", r.sample}};
   if (writer_->adds()) fields["prompt"] = r.prompt;
   if (choices_) {
-    add_choice(fields, error.empty());
+    add_choice(fields, r.error.empty());
   } else {
     fields["response"] = r.text;
   }
   fields["finish_reason"] = r.finish_reason;
   if (options_.grammar) fields["complete"] = r.complete;
-  fields["error"] = error.empty() ? Json() : Json(error);
+  fields["error"] = r.error.empty() ? Json() : Json(r.error);
   if (details_ && !choices_) {
     const Json all = result_row(r, options_, nullptr);
     for (const char* name : {"ids", "logprobs", "top_logprobs"}) fields[name] = all[name];
@@ -220,11 +220,17 @@ Json TableRun::fields_of(const GenerationResult& r, const std::string& error) co
 }
 
 void TableRun::deliver(const GenerationResult& r, Recorder* recorder) {
+  const bool failed = !r.error.empty();
   write_skipped(r.index);
-  if (recorder) recorder->hold(r, rows_[r.index]);
-  write(r.index, fields_of(r, ""));
+  if (failed) {
+    warn(r.error);
+    ++skipped_count_;
+  } else if (recorder) {
+    recorder->hold(r, rows_[r.index]);
+  }
+  write(r.index, fields_of(r));
   tokens_ += static_cast<int64_t>(r.ids.size());
-  if (r.sample + 1 == options_.num_samples) show_progress_of(r.index + 1);
+  if (failed || r.sample + 1 == options_.num_samples) show_progress_of(r.index + 1);
 }
 
 void TableRun::show_progress_of(int64_t rows_done) {
@@ -307,7 +313,15 @@ int TableRun::choose(ChoiceScorer& scorer, const ChoiceOptions& options, Recorde
       [&](const Generator::Source& source) {
         GenerationRequest request;
         while (source(request)) {
-          choice_ = scorer.score(request, request.index);
+          ChoiceTexts fitted;
+          try {
+            fitted = scorer.fit(request, request.index);
+          } catch (const Error& e) {
+            if (!options_.skip_failed) throw;
+            pass_over(request.index, e.what());
+            continue;
+          }
+          choice_ = scorer.score(request, request.index, fitted);
           deliver(as_answer(*choice_, options), recorder);
         }
       },

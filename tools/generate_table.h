@@ -29,10 +29,9 @@ class TableRun {
  public:
   using Json = nlohmann::ordered_json;
 
-  /// `room`: tokens of the longest prompt; 0: any. `show_prompt`: prompts on stderr, too. Throws UsageError
-  /// and Error as RowTable does.
+  /// `show_prompt`: prompts on stderr, too. Throws UsageError and Error as RowTable does.
   TableRun(const TableSettings& settings, std::shared_ptr<const PromptWriter> writer,
-           const GenerationOptions& options, int64_t room, bool details, bool show_prompt);
+           const GenerationOptions& options, bool details, bool show_prompt);
 
   /// Opens the output, finds what is done and goes on behind it. `made_by`: what the answers depend on.
   /// Throws UsageError where it holds answers to other rows or by other settings.
@@ -48,12 +47,13 @@ class TableRun {
  private:
   bool next(GenerationRequest& request);
   void resume();
+  void pass_over(int64_t index, const std::string& error);
   void deliver(const GenerationResult& result, Recorder* recorder);
   Json input_of(int64_t index);
   void write(int64_t index, const Json& fields);
   void put(const Json& row);
   void write_held();
-  Json fields_of(const GenerationResult& result, const std::string& error) const;
+  Json fields_of(const GenerationResult& result) const;
   void add_choice(Json& fields, bool scored) const;
   int go_through(const std::function<void(const Generator::Source&)>& ask, Recorder* recorder);
   std::string column(const std::string& name, const Json& input) const;
@@ -64,7 +64,6 @@ class TableRun {
   RowTable rows_;
   std::shared_ptr<const PromptWriter> writer_;
   GenerationOptions options_;
-  int64_t room_;
   std::optional<ChoiceResult> choice_;  // of the row that is being written, where choices are scored
   const ChoiceOptions* choices_ = nullptr;
   bool details_, show_prompt_;

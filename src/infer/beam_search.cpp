@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
+
+#include "llmtool/core/error.h"
 
 namespace llmtool {
 
@@ -11,6 +14,7 @@ constexpr double kNever = -1e9;  // below every score, as the reference library 
 struct Beam {
   Hypothesis text;
   std::unique_ptr<KvCache> cache;
+  std::unique_ptr<HeldText> held;  // where there is a form
 };
 
 /// A beam and a token behind it.
@@ -18,7 +22,14 @@ struct Candidate {
   size_t beam;
   TokenId id;
   double sum, logprob;
-  bool ends = false;
+};
+
+/// A candidate that the form lets go on.
+struct Continuation : Candidate {
+  bool ends = false, stops = false;  // stops: not for the limit
+  std::unique_ptr<HeldText> held;
+
+  explicit Continuation(const Candidate& c) : Candidate(c) {}
 };
 
 class Search {
@@ -32,18 +43,18 @@ class Search {
     for (Hypothesis& h : finished_) h.score = kNever;
   }
 
-  std::vector<Hypothesis> run(const KvCache& prompt, std::span<const float> logits) {
-    beams_.push_back({{}, copy(prompt)});
+  std::vector<Hypothesis> run(const KvCache& prompt, std::span<const float> logits, const HeldText* held) {
+    beams_.push_back({{}, copy(prompt), held ? std::make_unique<HeldText>(*held) : nullptr});
     std::vector<float> rows(logits.begin(), logits.end());
     while (true) {
-      std::vector<Candidate> all = candidates(rows);
+      std::vector<Continuation> all = likeliest(candidates(rows));
       finish(all);
-      const bool open = std::any_of(all.begin(), all.end(), [](const Candidate& c) { return !c.ends; });
+      const bool open = std::any_of(all.begin(), all.end(), [](const Continuation& c) { return !c.ends; });
       go_on(all);
       ++length_;
       improvable_ = improvable_ && can_improve();
       const bool full = o_.early_stopping == GenerationOptions::EarlyStopping::yes && all_finished();
-      if (!improvable_ || full || !open) return std::move(finished_);
+      if (!improvable_ || full || !open) return found();
       rows = decode();
     }
   }
@@ -55,31 +66,60 @@ class Search {
     return made;
   }
 
-  /// The likeliest continuations of all beams: enough that a beam's worth of them goes on whatever ends.
+  /// All tokens that may come behind a beam.
   std::vector<Candidate> candidates(std::span<const float> rows) const {
     const auto V = static_cast<size_t>(model_.config().vocab_size);
-    const size_t keep = std::max<size_t>(2, 1 + o_.stop_ids.size()) * finished_.size();
     std::vector<Candidate> all;
+    all.reserve(rows.size());
     for (size_t b = 0; b < beams_.size(); ++b) {
       const std::span<const float> row = rows.subspan(b * V, V);
       const double log_z = log_sum_exp(row);
+      const TokenMask* const mask = beams_[b].held ? &beams_[b].held->mask() : nullptr;
       for (size_t id = 0; id < V; ++id) {
+        if (mask && !mask->allows(static_cast<TokenId>(id))) continue;
         const double logprob = row[id] - log_z;
         all.push_back({b, static_cast<TokenId>(id), beams_[b].text.sum + logprob, logprob});
       }
     }
-    const size_t n = std::min(keep, all.size());
-    const auto better = [](const Candidate& a, const Candidate& b) {
-      if (a.sum != b.sum) return a.sum > b.sum;
-      return a.beam != b.beam ? a.beam < b.beam : a.id < b.id;
+    return all;
+  }
+
+  /// The likeliest continuations of all beams: a beam's worth of those that go on, and what ends before them.
+  std::vector<Continuation> likeliest(std::vector<Candidate> heap) {
+    const auto worse = [](const Candidate& a, const Candidate& b) {
+      if (a.sum != b.sum) return a.sum < b.sum;
+      return a.beam != b.beam ? a.beam > b.beam : a.id > b.id;
     };
-    std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n), all.end(), better);
-    all.resize(n);
-    for (Candidate& c : all) {
-      c.ends = length_ + 1 >= most_ ||
-               std::find(o_.stop_ids.begin(), o_.stop_ids.end(), c.id) != o_.stop_ids.end();
+    const size_t B = finished_.size();
+    const bool last = length_ + 1 >= most_;
+    std::vector<Continuation> all;
+    std::make_heap(heap.begin(), heap.end(), worse);
+    for (size_t open = 0; !heap.empty() && open < B && !(last && all.size() == B); heap.pop_back()) {
+      std::pop_heap(heap.begin(), heap.end(), worse);
+      Continuation next(heap.back());
+      if (!follow(next, last)) continue;
+      open += !next.ends;
+      all.push_back(std::move(next));
     }
     return all;
+  }
+
+  /// What comes of a candidate; false where no token of the vocabulary can follow it. `last`: by the limit.
+  bool follow(Continuation& next, bool last) {
+    next.stops = std::find(o_.stop_ids.begin(), o_.stop_ids.end(), next.id) != o_.stop_ids.end();
+    if (const auto& held = beams_[next.beam].held; held && !next.stops) {
+      next.held = std::make_unique<HeldText>(*held);
+      try {
+        next.held->push(next.id);
+      } catch (const Error&) {
+        stuck_ = std::current_exception();
+        return false;
+      }
+      // At a form's end the stop id is to come, and counts, where there are one and room for it.
+      next.stops = next.held->ended() && (o_.stop_ids.empty() || last);
+    }
+    next.ends = next.stops || last;
+    return true;
   }
 
   Hypothesis extended(const Candidate& c) const {
@@ -91,13 +131,14 @@ class Search {
   }
 
   /// Takes those that end among the first num_beams candidates into the best that have ended.
-  void finish(const std::vector<Candidate>& all) {
+  void finish(const std::vector<Continuation>& all) {
     const bool closed = o_.early_stopping == GenerationOptions::EarlyStopping::yes && all_finished();
     const size_t B = finished_.size();
     for (size_t i = 0; i < std::min(B, all.size()); ++i) {
       if (!all[i].ends || closed || !improvable_) continue;
       Hypothesis h = extended(all[i]);
       h.finished = true;
+      h.stopped = all[i].stops;
       h.score = h.sum / std::pow(static_cast<double>(length_ + 1), o_.length_penalty);
       finished_.push_back(std::move(h));
     }
@@ -107,23 +148,30 @@ class Search {
   }
 
   /// The best candidates that have not ended are the beams to come.
-  void go_on(const std::vector<Candidate>& all) {
+  void go_on(std::vector<Continuation>& all) {
     std::vector<Beam> next;
     std::vector<int> uses(beams_.size());
-    std::vector<const Candidate*> chosen;
-    for (const Candidate& c : all) {
+    std::vector<Continuation*> chosen;
+    for (Continuation& c : all) {
       if (c.ends || chosen.size() == finished_.size()) continue;
       chosen.push_back(&c);
       ++uses[c.beam];
     }
     best_running_ = chosen.empty() ? kNever : chosen[0]->sum;
-    for (const Candidate* c : chosen) {
+    for (Continuation* const c : chosen) {
       // The last beam that comes from a cache takes it.
       std::unique_ptr<KvCache>& own = beams_[c->beam].cache;
-      next.push_back({extended(*c), --uses[c->beam] == 0 ? nullptr : copy(*own)});
+      next.push_back({extended(*c), --uses[c->beam] == 0 ? nullptr : copy(*own), std::move(c->held)});
       if (!next.back().cache) next.back().cache = std::move(own);
     }
     beams_ = std::move(next);
+  }
+
+  /// Those that have ended.
+  std::vector<Hypothesis> found() {
+    std::erase_if(finished_, [](const Hypothesis& h) { return !h.finished; });
+    if (finished_.empty() && stuck_) std::rethrow_exception(stuck_);
+    return std::move(finished_);
   }
 
   bool all_finished() const {
@@ -160,12 +208,14 @@ class Search {
   std::vector<Hypothesis> finished_;  // num_beams, the best first; those that have not ended fill it up
   double best_running_ = 0;
   bool improvable_ = true;
+  std::exception_ptr stuck_;  // the last error of a form
 };
 }  // namespace
 
 std::vector<Hypothesis> beam_search(const Transformer& model, Exec& exec, const GenerationOptions& options,
-                                    const KvCache& cache, std::span<const float> logits, int64_t room) {
-  return Search(model, exec, options, room).run(cache, logits);
+                                    const KvCache& cache, std::span<const float> logits, int64_t room,
+                                    const HeldText* held) {
+  return Search(model, exec, options, room).run(cache, logits, held);
 }
 
 }  // namespace llmtool

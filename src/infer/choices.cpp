@@ -50,7 +50,7 @@ struct ChoiceScorer::Impl {
   std::optional<PromptCacheFile> file;
 
   std::vector<Ids> whole_texts(const GenerationRequest& request) const;
-  size_t shared_ids(const GenerationRequest& request, std::vector<Ids>& texts, int64_t index) const;
+  void cut_to_context(ChoiceTexts& fitted, const std::string& name) const;
   void score_tails(const std::vector<Ids>& texts, size_t shared, ChoiceResult& result);
   void read_on(KvCache& cache, std::span<const TokenId> ids, std::vector<Scores>& after);
 };
@@ -88,31 +88,22 @@ std::vector<Ids> ChoiceScorer::Impl::whole_texts(const GenerationRequest& reques
   return texts;
 }
 
-/// How many ids the prompt and all texts begin with, at least one; shortens texts that do not fit.
-size_t ChoiceScorer::Impl::shared_ids(const GenerationRequest& request, std::vector<Ids>& texts,
-                                      int64_t index) const {
-  auto shared = static_cast<int64_t>(request.ids.size());
+/// Drops as much behind BOS as lets the longest text fit.
+void ChoiceScorer::Impl::cut_to_context(ChoiceTexts& fitted, const std::string& name) const {
   int64_t longest = 0;
-  for (const Ids& text : texts) {
-    shared = std::min(shared, static_cast<int64_t>(common_prefix(text, request.ids)));
-    longest = std::max(longest, static_cast<int64_t>(text.size()));
-  }
-  for (size_t i = 0; i < texts.size(); ++i) {
-    if (static_cast<int64_t>(texts[i].size()) > shared) continue;
-    throw Error(cat("prompt ", index + 1, ": the choice \"", options.choices[i], "\" adds no token to it"));
-  }
+  for (const Ids& text : fitted.texts) longest = std::max(longest, static_cast<int64_t>(text.size()));
   // The last token of a text is scored, but not read.
-  const int64_t context = text_context(model, options.context);
-  const int64_t over = longest - 1 - context;
-  if (over <= 0) return static_cast<size_t>(shared);
-  const bool has_bos = tokenizer.bos_id() >= 0 && request.ids[0] == tokenizer.bos_id();
-  if (!options.truncate_left || over + has_bos >= shared) {
-    throw Error(cat("prompt ", index + 1, ": ", longest, " tokens with the longest choice do not fit the ",
-                    "model's context of ", context,
-                    options.truncate_left ? "" : "; --truncate left drops the beginning"));
+  const int64_t context = text_context(model, options.context), over = longest - 1 - context;
+  if (over <= 0) return;
+  const bool has_bos = tokenizer.bos_id() >= 0 && fitted.prompt[0] == tokenizer.bos_id();
+  if (!options.truncate_left || over + has_bos >= static_cast<int64_t>(fitted.shared)) {
+    throw Error(cat(name, ": ", longest, " tokens with the longest choice do not fit the context of ",
+                    context, options.truncate_left ? "" : "; --truncate left drops the beginning"));
   }
-  for (Ids& text : texts) text.erase(text.begin() + has_bos, text.begin() + has_bos + over);
-  return static_cast<size_t>(shared - over);
+  const auto cut = [&](Ids& ids) { ids.erase(ids.begin() + has_bos, ids.begin() + has_bos + over); };
+  std::for_each(fitted.texts.begin(), fitted.texts.end(), cut);
+  cut(fitted.prompt);
+  fitted.shared -= static_cast<size_t>(over);
 }
 
 /// Reads ids behind the cache's; `after` gets the scores behind each of them.
@@ -163,18 +154,29 @@ void ChoiceScorer::Impl::score_tails(const std::vector<Ids>& texts, size_t share
   memory.keep(std::move(read));
 }
 
-ChoiceResult ChoiceScorer::score(const GenerationRequest& request, int64_t index) {
+ChoiceTexts ChoiceScorer::fit(const GenerationRequest& request, int64_t index) const {
+  const std::string name = name_of(request, index);
+  if (request.ids.empty()) throw UsageError(cat(name, ": expected at least one token, found none"));
+  ChoiceTexts fitted{request.ids, impl_->whole_texts(request), request.ids.size()};
+  for (const Ids& text : fitted.texts)
+    fitted.shared = std::min(fitted.shared, common_prefix(text, request.ids));
+  for (size_t i = 0; i < fitted.texts.size(); ++i) {
+    if (fitted.texts[i].size() > fitted.shared) continue;
+    throw Error(cat(name, ": the choice \"", impl_->options.choices[i], "\" adds no token to it"));
+  }
+  impl_->cut_to_context(fitted, name);
+  return fitted;
+}
+
+ChoiceResult ChoiceScorer::score(const GenerationRequest& request, int64_t index, const ChoiceTexts& fitted) {
   const double began = now();
-  if (request.ids.empty())
-    throw UsageError(cat("prompt ", index + 1, ": expected at least one token, found none"));
-  std::vector<Ids> texts = impl_->whole_texts(request);
-  const size_t shared = impl_->shared_ids(request, texts, index), n = texts.size();
+  const size_t n = fitted.texts.size();
   ChoiceResult r;
   r.index = index;
   r.prompt = request.prompt;
   r.logprobs.assign(n, 0);
   r.tokens.assign(n, 0);
-  impl_->score_tails(texts, shared, r);
+  impl_->score_tails(fitted.texts, fitted.shared, r);
   const ChoiceOptions& o = impl_->options;
   std::vector<double> scores = r.logprobs;
   for (size_t i = 0; i < n; ++i) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "infer/beam_search.h"
 #include "infer/generator_impl.h"
 
 namespace llmtool {
@@ -51,8 +50,9 @@ TokenId Generator::Impl::draft_token(Slot& slot, std::optional<HeldText>& held, 
   try {
     id = choose(slot, held, logits, slot.result.ids.size() + static_cast<size_t>(place));
     follow(held, id);
+  } catch (const UsageError&) {
+    throw;
   } catch (const Error&) {  // nothing may come there, where the answer need not go
-    if (!held) throw;
     held.reset();
   }
   slot.history.mirostat_bound = bound;
@@ -121,37 +121,62 @@ void Generator::Impl::decode() {
   std::span<const float> rest = logits;
   for (size_t b = 0; b < active.size(); ++b) {
     const size_t own = (1 + drafts[b].size()) * static_cast<size_t>(V);
-    check_drafts(*active[b], drafts[b], rest.first(own));
+    attempt(*active[b], [&] { check_drafts(*active[b], drafts[b], rest.first(own)); });
     rest = rest.subspan(own);
   }
+}
+
+/// The best answers, as many as are asked for.
+std::vector<Hypothesis> Generator::Impl::hypotheses(const Prefix& p) {
+  const int64_t room = context - static_cast<int64_t>(p.request.ids.size()) + 1;
+  std::optional<HeldText> held;
+  if (options.grammar) held.emplace(*options.grammar, *masks, !has_text(p.request.ids));
+  std::vector<Hypothesis> found(static_cast<size_t>(options.num_samples));
+  if (held && held->ended()) {
+    found.resize(1);
+    found[0].stopped = true;
+  } else if (options.max_new_tokens > 0) {
+    found = beam_search(model, exec, options, *p.cache, p.logits, room, held ? &*held : nullptr);
+  }
+  if (static_cast<int64_t>(found.size()) < options.num_samples) {
+    throw Error(cat("expected ", options.num_samples, " answers of ", options.num_beams, " beams, found ",
+                    found.size(), "; more beams may find more, or ask for fewer"));
+  }
+  return found;
 }
 
 /// All of a prompt's answers at once.
 void Generator::Impl::search_beams(Prefix& p) {
   const double began = now();
-  const int64_t room = context - static_cast<int64_t>(p.request.ids.size()) + 1;
   std::vector<Hypothesis> found;
-  if (options.max_new_tokens > 0) found = beam_search(model, exec, options, *p.cache, p.logits, room);
   for (int64_t i = 0; i < options.num_samples; ++i) {
     auto slot = std::make_unique<Slot>(tokenizer, options.stop_strings, has_text(p.request.ids));
+    slot->name = p.request.name;
     describe(slot->result, p);
-    GenerationResult& r = slot->result;
-    Hypothesis h = found.empty() ? Hypothesis{} : std::move(found[static_cast<size_t>(i)]);
-    const bool stopped = !h.ids.empty() && stops_at(h.ids.back());
-    if (stopped) h.ids.pop_back();
-    for (const TokenId id : h.ids) slot->text.push(id);
-    slot->text.finish();
-    r.text = slot->text.text();
-    h.logprobs.resize(h.ids.size());
-    if (options.logprobs >= 0) r.logprobs = std::move(h.logprobs);
-    r.ids = std::move(h.ids);
-    r.score = h.score;
-    r.finish_reason = stopped ? "stop" : "length";
-    r.seconds = now() - began;
-    slot->done = true;
+    attempt(*slot, [&] {
+      if (i == 0) found = hypotheses(p);
+      take_hypothesis(*slot, found[static_cast<size_t>(i)]);
+    });
+    slot->result.seconds = now() - began;
     slots.push_back(std::move(slot));
+    if (found.empty()) break;
   }
   memory.keep({p.request.ids, p.cache});
+}
+
+void Generator::Impl::take_hypothesis(Slot& slot, Hypothesis& h) {
+  GenerationResult& r = slot.result;
+  if (!h.ids.empty() && stops_at(h.ids.back())) h.ids.pop_back();
+  for (const TokenId id : h.ids) slot.text.push(id);
+  slot.text.finish();
+  r.text = slot.text.text();
+  r.complete = !options.grammar || accepts(*options.grammar, r.text);
+  h.logprobs.resize(h.ids.size());
+  if (options.logprobs >= 0) r.logprobs = std::move(h.logprobs);
+  r.ids = std::move(h.ids);
+  r.score = h.score;
+  r.finish_reason = h.stopped ? "stop" : "length";
+  slot.done = true;
 }
 
 }  // namespace llmtool

@@ -39,8 +39,8 @@ void Generator::Impl::settle() {
     options.logprobs = std::max<int64_t>(0, options.logprobs);
   }
   if (options.num_beams == 1) return;
-  if (speculates() || !options.stop_strings.empty() || options.grammar)
-    throw UsageError("num_beams: beams take neither speculation nor stop texts nor a form");
+  if (speculates() || !options.stop_strings.empty())
+    throw UsageError("num_beams: beams take neither speculation nor stop texts");
   if (options.num_samples > options.num_beams) {
     throw UsageError(
         cat("num_samples: expected at most the ", options.num_beams, " beams, found ", options.num_samples));
@@ -65,13 +65,17 @@ void Generator::Impl::read_echoed(Prefix& prefix) {
   }
 }
 
-void fit_prompt(std::vector<TokenId>& ids, int64_t index, int64_t context, const Tokenizer* tokenizer,
-                const GenerationOptions& options) {
+std::string name_of(const GenerationRequest& request, int64_t index) {
+  return request.name.empty() ? cat("prompt ", index + 1) : request.name;
+}
+
+void fit_prompt(std::vector<TokenId>& ids, const std::string& name, int64_t context,
+                const Tokenizer* tokenizer, const GenerationOptions& options) {
   const auto length = static_cast<int64_t>(ids.size());
-  if (ids.empty()) throw UsageError(cat("prompt ", index + 1, ": expected at least one token, found none"));
+  if (ids.empty()) throw UsageError(cat(name, ": expected at least one token, found none"));
   if (length <= context) return;
   if (!options.truncate_left) {
-    throw Error(cat("prompt ", index + 1, ": ", length, " tokens do not fit the context of ", context,
+    throw Error(cat(name, ": ", length, " tokens do not fit the context of ", context,
                     "; --truncate left drops the beginning"));
   }
   // Half of the context stays for the prompt, BOS in front.
@@ -80,11 +84,26 @@ void fit_prompt(std::vector<TokenId>& ids, int64_t index, int64_t context, const
   ids.erase(ids.begin() + has_bos, ids.end() - (room - has_bos));
 }
 
+/// Fits a prompt into the context. Where one that cannot be is skipped, its answer is the error.
+bool Generator::Impl::fits(GenerationRequest& request, int64_t index) {
+  request.name = name_of(request, index);
+  try {
+    fit_prompt(request.ids, request.name, context, tokenizer, options);
+    return true;
+  } catch (const Error& error) {
+    if (!options.skip_failed) throw;
+    auto slot = std::make_unique<Slot>(tokenizer, options.stop_strings, false);
+    slot->result.index = index;
+    slot->result.prompt = request.prompt;
+    fail(*slot, error.what());
+    slots.push_back(std::move(slot));
+    return false;
+  }
+}
+
 std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, int64_t index) {
   auto p = std::make_unique<Prefix>();
   p->index = index;
-  auto& ids = request.ids;
-  fit_prompt(ids, index, context, tokenizer, options);
   p->request = std::move(request);
   const double start = now();
   const int64_t length = static_cast<int64_t>(p->request.ids.size());
@@ -129,6 +148,7 @@ std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
   describe(r, p);
   slot->rng = Rng(options.seed).split(static_cast<uint64_t>(r.index)).split(static_cast<uint64_t>(r.sample));
   slot->began = now();
+  slot->name = p.request.name;
   if (options.sampling.looks_back()) slot->history.read(r.prompt_ids);
   slot->prompt.ids = r.prompt_ids;
   if (p.samples_begun == options.num_samples) {
@@ -140,27 +160,19 @@ std::unique_ptr<Slot> Generator::Impl::begin(Prefix& p) {
   }
   if (speculates()) slot->so_far = r.prompt_ids;
   slot->draft_limit = options.draft_tokens;
-  if (options.grammar) slot->held.emplace(*options.grammar, *masks, !has_text(r.prompt_ids));
-  if (slot->held && slot->held->ended()) {
-    end(*slot, "stop");
-  } else if (options.max_new_tokens == 0) {
-    end(*slot, "length");
-  } else {
+  attempt(*slot, [&] {
+    if (options.grammar) slot->held.emplace(*options.grammar, *masks, !has_text(r.prompt_ids));
+    if (slot->held && slot->held->ended()) return end(*slot, "stop");
+    if (options.max_new_tokens == 0) return end(*slot, "length");
     take_token(*slot, p.logits);
-  }
+  });
   return slot;
 }
 
 /// Token `place` of the answer, by that place's own random number.
 TokenId Generator::Impl::draw(Slot& slot, std::span<const float> logits, size_t place) const {
   const double uniform = static_cast<double>(slot.rng.at(place) >> 11) * 0x1p-53;
-  try {
-    return sample(logits, options.sampling, slot.history, uniform);
-  } catch (const UsageError&) {  // of the options, whatever the prompt
-    throw;
-  } catch (const Error& error) {
-    throw Error(cat("prompt ", slot.result.index + 1, ": ", error.what()));
-  }
+  return sample(logits, options.sampling, slot.history, uniform);
 }
 
 /// Token `place` of the answer, among those with which `held`, if any, may go on.
@@ -186,6 +198,31 @@ void Generator::Impl::end(Slot& slot, const char* reason) {
   memory.keep(std::move(slot.prompt));
   slot.prompt = {};
   slot.draft_state = {};
+}
+
+/// Ends an answer that cannot be; what was written of it is none.
+void Generator::Impl::fail(Slot& slot, std::string error) {
+  GenerationResult& r = slot.result;
+  slot.done = true;
+  r.finish_reason = "error";
+  r.error = std::move(error);
+  r.ids.clear();
+  r.logprobs.clear();
+  r.top_logprobs.clear();
+  if (slot.prompt.cache) memory.keep(std::move(slot.prompt));
+  slot.prompt = {};
+  slot.draft_state = {};
+}
+
+/// Goes on with an answer. An error is of this answer alone: of the others, those before it are given first.
+void Generator::Impl::attempt(Slot& slot, const std::function<void()>& step) {
+  try {
+    step();
+  } catch (const UsageError&) {  // of the options, whatever the prompt
+    throw;
+  } catch (const Error& error) {
+    fail(slot, cat(slot.name, ": ", error.what()));
+  }
 }
 
 void Generator::Impl::take_token(Slot& slot, std::span<const float> logits) {
@@ -239,8 +276,10 @@ void Generator::Impl::take_prompts(const Source& source, const Ready& ready) {
         return;
       }
       const int64_t index = request.index >= 0 ? request.index : prompts;
-      prefix = read_prompt(std::move(request), index);
+      const bool fit = fits(request, index);
+      if (fit) prefix = read_prompt(std::move(request), index);
       prompts = index + 1;
+      if (!fit) continue;
     }
     if (options.num_beams > 1) {
       search_beams(*prefix);
@@ -260,8 +299,14 @@ void Generator::Impl::deliver(const Sink& sink, const Stream& stream) {
     if (stream && text.size() > streamed) stream(text.substr(streamed));
     streamed = text.size();
     if (!first.done) return;
+    const bool failed = !first.result.error.empty();
+    if (failed && !options.skip_failed) throw Error(first.result.error);
+    const int64_t index = first.result.index;
     sink(first.result);
-    slots.pop_front();
+    do {  // a prompt with an error has no more answers
+      slots.pop_front();
+    } while (failed && !slots.empty() && slots.front()->result.index == index);
+    if (failed && prefix && prefix->index == index) prefix.reset();
     streamed = 0;
   }
 }
@@ -295,6 +340,11 @@ void Generator::run(const Source& source, const Sink& sink, const Stream& stream
   // The best is known when all are there.
   std::optional<GenerationResult> best;
   const auto choose = [&](const GenerationResult& r) {
+    if (!r.error.empty()) {
+      best = r;
+      best->sample = 0;
+      return sink(*std::exchange(best, std::nullopt));
+    }
     const double sum = std::accumulate(r.logprobs.begin(), r.logprobs.end(), 0.0);
     const double mean = r.logprobs.empty() ? -std::numeric_limits<double>::infinity()
                                            : sum / static_cast<double>(r.logprobs.size());

@@ -5,6 +5,7 @@
 #include <exception>
 #include <optional>
 
+#include "infer/beam_search.h"
 #include "llmtool/core/clock.h"
 #include "llmtool/core/error.h"
 #include "llmtool/grammar/held_text.h"
@@ -29,7 +30,8 @@ struct Prefix {
 /// An answer being written.
 struct Slot {
   GenerationResult result;
-  ReadText prompt;  // and its cache, which the answer goes on in
+  std::string name;  // of the prompt, for errors
+  ReadText prompt;   // and its cache, which the answer goes on in
   TokenHistory history;
   AnswerText text;
   std::optional<HeldText> held;
@@ -78,6 +80,7 @@ struct Generator::Impl {
   void settle();
   bool speculates() const { return options.look_up || options.draft_model; }
 
+  bool fits(GenerationRequest& request, int64_t index);
   std::unique_ptr<Prefix> read_prompt(GenerationRequest request, int64_t index);
   void read_echoed(Prefix& prefix);
   bool has_text(std::span<const TokenId> ids) const;
@@ -88,6 +91,8 @@ struct Generator::Impl {
                  size_t place) const;
   bool stops_at(TokenId id) const;
   void end(Slot& slot, const char* reason);
+  void fail(Slot& slot, std::string error);
+  void attempt(Slot& slot, const std::function<void()>& step);
   TokenId draw(Slot& slot, std::span<const float> logits, size_t place) const;
   int64_t positions_of(const Slot& slot) const;
   int64_t draft_room(const Slot& slot) const;
@@ -97,7 +102,9 @@ struct Generator::Impl {
                       int64_t place) const;
   std::vector<std::vector<TokenId>> draft(const std::vector<Slot*>& active);
   void check_drafts(Slot& slot, std::span<const TokenId> drafts, std::span<const float> logits);
+  std::vector<Hypothesis> hypotheses(const Prefix& prefix);
   void search_beams(Prefix& prefix);
+  void take_hypothesis(Slot& slot, Hypothesis& hypothesis);
   void fill(const Source& source, const Ready& ready);
   void take_prompts(const Source& source, const Ready& ready);
   void decode();

@@ -207,6 +207,59 @@ TEST_F(Tables, ADryRunFitsPromptsAsTheRealOneDoes) {
   EXPECT_EQ(dry[0]["prompt_ids"], real.at(0)["prompt_ids"]);
 }
 
+TEST_F(Tables, RowsThatDoNotFitAreKnownBeforeAndSkipped) {
+  const std::string long_row = std::string(40, 'a'), long_choice = std::string(40, 'b');
+  write_text(place / "rows.jsonl",
+             "{\"who\": \"my hen\"}\n{\"who\": \"" + long_row + "\"}\n{\"who\": \"a dog\"}\n");
+  const auto ask_table = [&](Arguments more) {
+    Arguments all = {"--model", path("run"), "--template", path("t.txt"), "--input", path("rows.jsonl")};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_program("generate", all);
+  };
+  // Too long for the context that is asked for; too long only with the longest choice.
+  for (const Arguments& given : {Arguments{"--context", "24"}, {"--choices", " fish, " + long_choice}}) {
+    const std::string said = given[0] == "--context" ? "context of 24" : "longest choice do not fit";
+    for (const bool dry : {false, true}) {
+      Arguments all = given;
+      if (dry) all.push_back("--dry-run");
+      const RunResult stopped = ask_table(all);
+      EXPECT_EQ(stopped.code, 1) << stopped.err;
+      EXPECT_SAYS(stopped.err, "rows.jsonl: row 2: ");
+      EXPECT_SAYS(stopped.err, said);
+      all.insert(all.end(), {"--on-error", "skip", "--json"});
+      const RunResult skipped = ask_table(all);
+      EXPECT_EQ(skipped.code, 0) << skipped.err;
+      const auto rows = json_rows(skipped.out);
+      ASSERT_EQ(rows.size(), dry ? 2u : 3u);
+      EXPECT_EQ(rows.back()["index"], 2);
+      if (!dry) {
+        EXPECT_SAYS(rows[1]["error"].get<std::string>(), said);
+      }
+      Arguments cut = given;
+      cut.insert(cut.end(), {"--truncate", "left", "--json"});
+      if (dry) cut.push_back("--dry-run");
+      const RunResult all_of_them = ask_table(cut);
+      EXPECT_EQ(all_of_them.code, 0) << all_of_them.err;
+      ASSERT_EQ(json_rows(all_of_them.out).size(), 3u);
+      if (dry) {
+        EXPECT_LT(json_rows(all_of_them.out)[1]["prompt_ids"].size(), 40u);
+      }
+    }
+  }
+}
+
+TEST_F(Tables, ARowWhoseFormCannotBeSpeltIsSkipped) {
+  const RunResult stopped = ask("a.jsonl", {"--regex", "a\xE2\x98\x83"});
+  EXPECT_EQ(stopped.code, 1) << stopped.err;
+  EXPECT_SAYS(stopped.err, "rows.jsonl: row 1: the tokenizer has no token");
+  const RunResult skipped = ask("a.jsonl", {"--regex", "a\xE2\x98\x83", "--on-error", "skip"});
+  EXPECT_EQ(skipped.code, 0) << skipped.err;
+  const auto rows = json_rows(read_text(place / "a.jsonl"));
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_SAYS(rows[2]["error"].get<std::string>(), "row 3: the tokenizer has no token");
+  EXPECT_EQ(ask("a.jsonl", {"--regex", "a\xE2\x98\x83", "--on-error", "skip"}).code, 0);
+}
+
 TEST_F(Tables, NoColumnIsLost) {
   write_text(place / "rows.jsonl", "{\"who\": \"the cat\", \"prompt\": \"p\", \"input_prompt\": \"q\"}\n");
   ASSERT_EQ(ask("a.jsonl").code, 0);

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "golden.h"
+#include "llmtool/grammar/regex_grammar.h"
 #include "llmtool/infer/generator.h"
 
 namespace llmtool {
@@ -22,7 +23,7 @@ class Generation : public ::testing::TestWithParam<std::string> {
     options.logprobs = 0;
   }
   std::vector<GenerationResult> run(const std::vector<Ids>& prompts) const {
-    Generator generator(model, nullptr, const_cast<ThreadPool&>(pool), options);
+    Generator generator(model, tokenizer.get(), const_cast<ThreadPool&>(pool), options);
     std::vector<GenerationResult> results;
     size_t next = 0;
     generator.run(
@@ -48,7 +49,24 @@ class Generation : public ::testing::TestWithParam<std::string> {
     return {text.begin() + prompt, text.end()};
   }
 
+  /// Searches as `search` says, and compares.
+  void compare_beams(const nlohmann::json& search) {
+    const auto prompts = golden["prompts"].get<std::vector<Ids>>();
+    const auto found = run({prompts[search["prompt"].get<size_t>()]});
+    ASSERT_EQ(found.size(), search["answers"].size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      const nlohmann::json& answer = search["answers"][i];
+      EXPECT_EQ(found[i].ids, answer["ids"].get<Ids>()) << search["num_beams"] << " beams, answer " << i;
+      EXPECT_EQ(found[i].finish_reason, answer["stopped"].get<bool>() ? "stop" : "length");
+      EXPECT_TRUE(found[i].complete || found[i].finish_reason == "length") << found[i].text;
+      // Sums of a dozen f32 numbers there, rounded to 1e-6.
+      const double score = answer["score"].get<double>();
+      EXPECT_NEAR(*found[i].score, score, 1e-5 * std::max(1.0, std::abs(score)));
+    }
+  }
+
   Transformer model;
+  std::shared_ptr<const Tokenizer> tokenizer;  // where texts matter
   nlohmann::json golden;
   GenerationOptions options;
   ThreadPool pool{2};
@@ -120,7 +138,6 @@ TEST(Drafts, OfLongropeCrossItsTrainedLength) {
 }
 
 TEST_P(Generation, BeamsEqualTheReference) {
-  const auto prompts = golden["prompts"].get<std::vector<Ids>>();
   for (const nlohmann::json& search : golden["beams"]) {
     const nlohmann::json& early = search["early_stopping"];
     using Early = GenerationOptions::EarlyStopping;
@@ -128,17 +145,40 @@ TEST_P(Generation, BeamsEqualTheReference) {
     options.num_beams = options.num_samples = search["num_beams"].get<int64_t>();
     options.length_penalty = search["length_penalty"].get<double>();
     options.stop_ids = search["stop_ids"].get<Ids>();
-    const auto found = run({prompts[search["prompt"].get<size_t>()]});
-    ASSERT_EQ(found.size(), search["answers"].size());
-    for (size_t i = 0; i < found.size(); ++i) {
-      const nlohmann::json& answer = search["answers"][i];
-      EXPECT_EQ(found[i].ids, answer["ids"].get<Ids>()) << search["num_beams"] << " beams, answer " << i;
-      EXPECT_EQ(found[i].finish_reason, answer["stopped"].get<bool>() ? "stop" : "length");
-      // Sums of a dozen f32 numbers there, rounded to 1e-6.
-      const double score = answer["score"].get<double>();
-      EXPECT_NEAR(*found[i].score, score, 1e-5 * std::max(1.0, std::abs(score)));
-    }
+    compare_beams(search);
   }
+}
+
+/// A byte-level tokenizer whose id 0 ends answers and whose others are a, b, c, d, aa, ab and so on.
+nlohmann::json letters(size_t vocab_size) {
+  std::vector<std::string> pieces = {""};
+  for (size_t i = 0; pieces.size() < vocab_size; ++i) {
+    for (const char c : {'a', 'b', 'c', 'd'}) pieces.push_back(pieces[i] + c);
+  }
+  nlohmann::json vocab = {{"<end>", 0}};
+  for (size_t id = 1; id < vocab_size; ++id) vocab[pieces[id]] = id;
+  const nlohmann::json step = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  const nlohmann::json end = {{"id", 0},         {"content", "<end>"}, {"single_word", false},
+                              {"lstrip", false}, {"rstrip", false},    {"normalized", false},
+                              {"special", true}};
+  return {{"added_tokens", nlohmann::json::array({end})},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", step},
+          {"post_processor", nullptr},
+          {"decoder", step},
+          {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", nlohmann::json::array()}}}};
+}
+
+TEST_P(Generation, BeamsInAFormEqualTheReference) {
+  const test::TempFolder place;
+  test::write_text(place / "tokenizer.json", letters(static_cast<size_t>(model.config().vocab_size)).dump());
+  tokenizer = load_tokenizer(place.path());
+  const nlohmann::json& search = golden["held_beams"];
+  options.num_beams = options.num_samples = search["num_beams"].get<int64_t>();
+  options.stop_ids = {0};
+  options.grammar = parse_regex_grammar(search["form"].get<std::string>(), "form");
+  compare_beams(search);
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, Generation, ::testing::ValuesIn(test::golden_names(true)),

@@ -3,12 +3,15 @@
 
 Of every model, greedy ids behind prompts of several lengths: the script itself holds that they are the same
 with and without a cache, alone and in a batch padded on the left, and names models where the library's own
-are not. And beam search: ids of all beams and their scores, for several settings.
+are not. And beam search: ids of all beams and their scores, for several settings, and for one within a form, by
+prefix_allowed_tokens_fn, where every id but the stop id stands for a short text.
 """
 import argparse
+import itertools
 import json
 import pathlib
 
+import regex
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -18,6 +21,7 @@ BEAMS = [dict(num_beams=3, length_penalty=1.0, early_stopping=False),
          dict(num_beams=4, length_penalty=0.3, early_stopping="never"),
          dict(num_beams=2, length_penalty=-1.0, early_stopping=True),
          dict(num_beams=5, length_penalty=2.0, early_stopping=True)]
+HELD = dict(num_beams=3, form="([ab]{1,4}(c|dd)){2,3}d?")
 
 
 def prompts_of(vocabulary):
@@ -61,6 +65,29 @@ def beams(model, prompts, answers):
     return found
 
 
+def held_beams(model, prompts):
+    # The stop id is 0; the others are texts of one letter, then of two, and so on.
+    texts = ("".join(t) for n in range(1, 9) for t in itertools.product("abcd", repeat=n))
+    pieces = [None] + list(itertools.islice(texts, model.config.vocab_size - 1))
+    form, prompt = regex.compile(HELD["form"]), prompts[1]
+
+    def allowed(_, ids):
+        text = "".join(pieces[i] for i in ids[len(prompt):].tolist() if i)
+        if 0 in ids[len(prompt):].tolist():
+            return [0]
+        goes_on = [i for i, p in enumerate(pieces) if p and form.fullmatch(text + p, partial=True)]
+        return goes_on + ([0] if form.fullmatch(text) else [])
+
+    r = run(model, [prompt], eos_token_id=[0], num_return_sequences=HELD["num_beams"], output_scores=True,
+            return_dict_in_generate=True, prefix_allowed_tokens_fn=allowed, num_beams=HELD["num_beams"],
+            length_penalty=1.0, early_stopping=False)
+    answers = []
+    for row, score in zip(r.sequences[:, len(prompt):].tolist(), r.sequences_scores.tolist()):
+        end = next((i for i, id in enumerate(row) if id == 0), len(row))
+        answers.append(dict(ids=row[:end], stopped=end < len(row), score=round(score, 6)))
+    return dict(HELD, prompt=1, answers=answers)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--goldens", type=pathlib.Path, default=HERE / "goldens")
@@ -75,7 +102,8 @@ def main():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         prompts = prompts_of(model.config.vocab_size)
         answers = greedy(folder.name, model, prompts)
-        golden[folder.name] = dict(prompts=prompts, greedy=answers, beams=beams(model, prompts, answers))
+        golden[folder.name] = dict(prompts=prompts, greedy=answers, beams=beams(model, prompts, answers),
+                                   held_beams=held_beams(model, prompts))
     rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}" for name, row in golden.items())
     args.out.write_text("{\n" + rows + "\n}\n")
 

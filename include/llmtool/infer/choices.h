@@ -31,6 +31,13 @@ struct ChoiceResult {
   double seconds = 0;
 };
 
+/// A prompt as it is scored.
+struct ChoiceTexts {
+  std::vector<TokenId> prompt;              // without what does not fit the context
+  std::vector<std::vector<TokenId>> texts;  // the prompt with each choice
+  size_t shared = 0;                        // ids that all of them and the prompt begin with, at least one
+};
+
 /// Scores whole texts, prompt and choice encoded together, given the ids that all of them and the prompt
 /// alone begin with. So a choice's tokens are those that the text has, a space at the border belongs to the
 /// word behind it where the tokenizer has it so, and where the border is no border between tokens every
@@ -45,8 +52,14 @@ class ChoiceScorer {
   ChoiceScorer(const Transformer& model, const Tokenizer& tokenizer, ThreadPool& pool, ChoiceOptions options);
   ~ChoiceScorer();
 
-  /// Throws Error naming the prompt where text and choices do not fit the context, or a choice adds no token.
-  ChoiceResult score(const GenerationRequest& request, int64_t index);
+  /// Throws Error naming the prompt where text and choices do not fit the context, or a choice adds no token,
+  /// UsageError where there are no ids.
+  ChoiceTexts fit(const GenerationRequest& request, int64_t index) const;
+  /// Of what fit() made of the same request.
+  ChoiceResult score(const GenerationRequest& request, int64_t index, const ChoiceTexts& fitted);
+  ChoiceResult score(const GenerationRequest& request, int64_t index) {
+    return score(request, index, fit(request, index));
+  }
 
  private:
   struct Impl;

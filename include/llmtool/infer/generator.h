@@ -31,10 +31,13 @@ struct GenerationOptions {
   std::string prompt_cache;          // file for what is kept of the first prompt: see PromptCacheFile
 
   int64_t context = 0;  // positions of prompt and answer, where less than the model has; 0: all
+  /// A prompt that cannot be answered has a result with its error; else the error ends the run.
+  bool skip_failed = false;
   int64_t best_of = 1;  // answers of which the one of the greatest mean log-probability is given
 
   /// Beam search, where num_beams > 1: of the model's own probabilities, without sampling; the num_samples
-  /// best are given. A score is the sum of log-probabilities over length^length_penalty.
+  /// best are given, an error where a form has fewer. A score is the sum of log-probabilities over
+  /// length^length_penalty.
   enum class EarlyStopping { no, yes, never };
   int64_t num_beams = 1;
   double length_penalty = 1;
@@ -53,9 +56,13 @@ struct GenerationRequest {
   std::string prompt;
   std::vector<TokenId> ids;  // what the model sees
   std::vector<int32_t> token_types =
-      {};              // of each id, where a row says them: for models that read whole texts
-  int64_t index = -1;  // its number, greater than the one before it; -1: the next one
+      {};                 // of each id, where a row says them: for models that read whole texts
+  int64_t index = -1;     // its number, greater than the one before it; -1: the next one
+  std::string name = {};  // what errors call it; "": prompt and its number
 };
+
+/// What errors call a prompt, the `index`-th from 0.
+std::string name_of(const GenerationRequest& request, int64_t index);
 
 using TokenLogprob = std::pair<TokenId, double>;
 
@@ -63,7 +70,8 @@ struct GenerationResult {
   int64_t index = 0, sample = 0;  // of the prompt, of the answer
   std::string prompt, text;
   std::vector<TokenId> prompt_ids, ids;  // the stop id is not among ids
-  std::string finish_reason;             // "stop" or "length"
+  std::string finish_reason;             // "stop" or "length"; "error": there is none, nor another sample
+  std::string error = {};                // why, naming the prompt
   bool complete = true;                  // the text is of the grammar's form; true where there is none
   std::vector<double> logprobs;          // of ids
   std::optional<double> score;           // of beam search and of the best of several
@@ -110,7 +118,8 @@ class Generator {
   ~Generator();
 
   /// Answers that are under way do not wait for prompts that are not `ready`. An exception of the source, or
-  /// of a prompt that cannot be, is thrown once the answers to those before it are delivered; one of sink or
+  /// of a prompt that cannot be or be answered (unless such are skipped), is thrown once the answers to those
+  /// before it are delivered; one of sink or
   /// stream leaves at once, and what was under way is dropped. May be called again: prompts are then numbered
   /// on, and what the last run kept begins the next, as in a chat.
   void run(const Source& source, const Sink& sink, const Stream& stream = {}, const Ready& ready = {});
@@ -121,9 +130,10 @@ class Generator {
 };
 
 /// What a generator makes of a prompt's ids in a model's context (behind an adapter's virtual tokens): one
-/// that is too long loses its beginning, or is refused. Throws Error, UsageError where there are none.
-void fit_prompt(std::vector<TokenId>& ids, int64_t index, int64_t context, const Tokenizer* tokenizer,
-                const GenerationOptions& options);
+/// that is too long loses its beginning, or is refused. Throws Error opening with the prompt's `name`,
+/// UsageError where there are no ids.
+void fit_prompt(std::vector<TokenId>& ids, const std::string& name, int64_t context,
+                const Tokenizer* tokenizer, const GenerationOptions& options);
 
 /// Bytes that a generator's step takes beside weights and caches.
 size_t generation_scratch(const Transformer& model, ThreadPool& pool, int64_t batch_size, bool echo);

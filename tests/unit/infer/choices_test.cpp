@@ -125,7 +125,22 @@ TEST_F(Choices, ALongPromptIsRefusedOrLosesItsBeginning) {
   while (request(prompt).ids.size() < 80) prompt += " yes no";
   ChoiceScorer strict(*model, *tokenizer, pool, {{" yes", " maybe"}});
   EXPECT_THROW(strict.score(request(prompt), 0), Error);
+  GenerationRequest named = request(prompt);
+  named.name = "row 9";
+  try {
+    strict.fit(named, 0);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(std::string(e.what()).find("row 9: "), 0u) << e.what();
+  }
   ChoiceScorer lenient(*model, *tokenizer, pool, {.choices = {" yes", " maybe"}, .truncate_left = true});
+  const ChoiceTexts fitted = lenient.fit(request(prompt), 0);
+  size_t longest = 0;
+  for (const auto& text : fitted.texts) longest = std::max(longest, text.size());
+  EXPECT_EQ(longest, static_cast<size_t>(model->config().context()) + 1);  // the last id is not read
+  EXPECT_GE(fitted.prompt.size(), fitted.shared);
+  EXPECT_TRUE(
+      std::equal(fitted.prompt.begin(), fitted.prompt.begin() + fitted.shared, fitted.texts[0].begin()));
   const ChoiceResult r = lenient.score(request(prompt), 0);
   EXPECT_NEAR(r.probabilities[0] + r.probabilities[1], 1, 1e-12);
 }

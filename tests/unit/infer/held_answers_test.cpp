@@ -2,13 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <limits>
 #include <regex>
 
 #include "llmtool/core/error.h"
+#include "llmtool/grammar/held_text.h"
 #include "llmtool/grammar/regex_grammar.h"
 #include "llmtool/infer/generator.h"
 #include "llmtool/text/train_tokenizer.h"
+#include "reference.h"
 #include "support.h"
 
 namespace llmtool {
@@ -47,11 +51,12 @@ class HeldAnswers : public ::testing::Test {
     options.grammar = parse_regex_grammar(regex, "regex");
     ThreadPool pool(2);
     Generator generator(model, tokenizer.get(), pool, options);
-    std::vector<GenerationResult> results;
+    results.clear();
     bool given = false;
     generator.run(
         [&](GenerationRequest& request) {
           request = {"ab", tokenizer->encode("ab")};
+          request.name = name;
           return !std::exchange(given, true);
         },
         [&](const GenerationResult& r) { results.push_back(r); });
@@ -62,6 +67,8 @@ class HeldAnswers : public ::testing::Test {
   std::shared_ptr<const Tokenizer> tokenizer;
   Transformer model;
   GenerationOptions options;
+  std::string name;                       // of the prompt
+  std::vector<GenerationResult> results;  // of the last run
 };
 
 TEST_F(HeldAnswers, AreOfTheFormOrSaidNotToBe) {
@@ -137,9 +144,120 @@ TEST_F(HeldAnswers, AFormThatTheVocabularyCannotSpellIsAnError) {
     run("(ab|ba)z");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("no token that goes on with the form behind \""), std::string::npos)
+    EXPECT_EQ(std::string(e.what()).find(
+                  "prompt 1: the tokenizer has no token that goes on with the form behind \""),
+              0u)
         << e.what();
   }
+}
+
+// Some samples are "ab", the others get stuck behind "ba".
+TEST_F(HeldAnswers, APromptWithAFailedAnswerHasItsErrorAndNoMore) {
+  name = "rows: row 7";
+  EXPECT_THROW(run("ab|baz"), Error);
+  const size_t before = results.size();
+  ASSERT_GT(before, 0u);
+  ASSERT_LT(before, 39u);
+  options.skip_failed = true;
+  run("ab|baz");
+  ASSERT_EQ(results.size(), before + 1);
+  for (size_t i = 0; i < before; ++i) EXPECT_EQ(results[i].text, "ab");
+  const GenerationResult& failed = results.back();
+  EXPECT_EQ(failed.sample, static_cast<int64_t>(before));
+  EXPECT_EQ(failed.finish_reason, "error");
+  EXPECT_EQ(failed.text, "");
+  EXPECT_EQ(failed.error.find("rows: row 7: the tokenizer has no token"), 0u) << failed.error;
+  options.best_of = std::exchange(options.num_samples, 1);
+  ASSERT_EQ(run("ab|baz").size(), 1u);
+  EXPECT_EQ(results[0].sample, 0);
+  EXPECT_EQ(results[0].error, failed.error);
+  options.best_of = 1;
+  options.context = 1;
+  EXPECT_NE(run("ab").at(0).error.find("tokens do not fit the context of 1"), std::string::npos);
+}
+
+/// An answer with its stop id, and the sum of the model's log-probabilities.
+struct Whole {
+  std::vector<TokenId> ids;
+  double sum = 0;
+};
+
+// As many beams as there are texts find all of them: in the order of the plain sums over the lengths.
+TEST_F(HeldAnswers, BeamsFindTheLikeliestOfTheForm) {
+  const auto grammar = parse_regex_grammar("(a|bc|[de]f?){1,2}", "r");
+  TokenMasks masks(*tokenizer, model.config().vocab_size, options.stop_ids);
+  const int64_t V = model.config().vocab_size;
+  reference::Machine machine;
+  std::vector<Whole> texts;
+  const std::function<void(const HeldText&, const Whole&)> walk = [&](const HeldText& held,
+                                                                      const Whole& so_far) {
+    std::vector<TokenId> all = tokenizer->encode("ab");
+    all.insert(all.end(), so_far.ids.begin(), so_far.ids.end());
+    KvCache cache(model.config(), 64);
+    std::vector<float> logits(static_cast<size_t>(V));
+    model.forward(machine.exec, all, cache, Tensor(logits.data(), {1, V}));
+    const double log_z = log_sum_exp(logits);
+    for (TokenId id = 0; id < V; ++id) {
+      if (!held.mask().allows(id)) continue;
+      Whole next = so_far;
+      next.ids.push_back(id);
+      next.sum += logits[static_cast<size_t>(id)] - log_z;
+      if (id == tokenizer->eos_id()) {
+        texts.push_back(next);
+        continue;
+      }
+      HeldText on = held;
+      on.push(id);
+      walk(on, next);
+    }
+  };
+  walk(HeldText(*grammar, masks, false), {});
+  ASSERT_EQ(texts.size(), 42u);
+  const auto score = [](const Whole& w) { return w.sum / static_cast<double>(w.ids.size()); };
+  std::sort(texts.begin(), texts.end(), [&](const Whole& a, const Whole& b) { return score(a) > score(b); });
+  options.sampling = {};
+  options.num_beams = 64;
+  options.num_samples = 42;
+  options.logprobs = 0;
+  run("(a|bc|[de]f?){1,2}");
+  ASSERT_EQ(results.size(), 42u);
+  for (size_t i = 0; i < 42; ++i) {
+    EXPECT_NEAR(*results[i].score, score(texts[i]), 1e-5);  // of f32 logits
+    texts[i].ids.pop_back();
+    EXPECT_EQ(results[i].ids, texts[i].ids) << i;
+    EXPECT_TRUE(results[i].complete);
+    EXPECT_EQ(results[i].finish_reason, "stop");
+  }
+  options.num_samples = 43;
+  try {
+    run("(a|bc|[de]f?){1,2}");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("prompt 1: expected 43 answers of 64 beams, found 42"),
+              std::string::npos)
+        << e.what();
+  }
+}
+
+TEST_F(HeldAnswers, BeamsEndWithTheForm) {
+  options.sampling = {};
+  options.num_beams = 4;
+  options.num_samples = 3;
+  options.stop_ids.clear();
+  for (const GenerationResult& r : run("(a|bc|de)f")) {
+    EXPECT_EQ(r.finish_reason, "stop");
+    EXPECT_TRUE(r.complete) << r.text;
+  }
+  options.num_samples = 1;
+  EXPECT_EQ(run("").at(0).finish_reason, "stop");
+  EXPECT_EQ(run("ab|baz").at(0).text, "ab") << "what gets stuck is left out";
+  EXPECT_THROW(run("(ab|ba)z"), Error);
+  options.max_new_tokens = 3;
+  EXPECT_FALSE(run("[ab]{4}").at(0).complete);
+  EXPECT_EQ(run("[ab]{4}").at(0).finish_reason, "length");
+  options.stop_ids = {tokenizer->eos_id()};
+  EXPECT_EQ(run("[ab]{3}").at(0).finish_reason, "stop") << "there is no room for the stop id";
+  EXPECT_TRUE(run("[ab]{3}").at(0).complete);
 }
 
 }  // namespace
