@@ -284,12 +284,13 @@ std::vector<int64_t> FinetuneRun::largest_batch(int64_t batch_size) const {
   options.batch_size = batch_size;
   const ExampleBatches batches(data_.examples.train, config_.data.train, options);
   const auto in_front = static_cast<int64_t>(model_->virtual_ids().size());
-  int64_t tokens = batches.most_tokens(training().schedule.max_steps * training().batch_size / batch_size);
-  int64_t longest = 1, group = 0;  // of evaluation, whose batches come in the order of the rows
+  int64_t tokens =
+      batches.most_tokens(training().schedule.max_steps * training().batch_size / batch_size, in_front);
+  int64_t longest = in_front + 1, group = 0;  // of evaluation, whose batches come in the order of the rows
   for (int64_t i = 0; i < data_.examples.train.size(); ++i)
-    longest = std::max(longest, static_cast<int64_t>(data_.examples.train[i].ids.size()));
+    longest = std::max(longest, in_front + static_cast<int64_t>(data_.examples.train[i].ids.size()));
   for (int64_t i = 0; i < data_.examples.validation.size(); ++i) {
-    const auto length = static_cast<int64_t>(data_.examples.validation[i].ids.size());
+    const int64_t length = in_front + static_cast<int64_t>(data_.examples.validation[i].ids.size());
     longest = std::max(longest, length);
     group = i % batch_size == 0 ? length : group + length;
     tokens = std::max(tokens, group);
@@ -298,8 +299,7 @@ std::vector<int64_t> FinetuneRun::largest_batch(int64_t batch_size) const {
   std::vector<int64_t> lengths;
   for (int64_t rest = tokens; rest > 0; rest -= lengths.back()) lengths.push_back(std::min(rest, longest));
   const int64_t most = std::max(data_.examples.train.size(), data_.examples.validation.size());
-  lengths.resize(std::max(lengths.size(), static_cast<size_t>(std::min(batch_size, most))) + 1, 1);
-  for (int64_t& length : lengths) length = std::min(length + in_front, model_->config().context());
+  lengths.resize(std::max(lengths.size(), static_cast<size_t>(std::min(batch_size, most))) + 1, in_front + 1);
   return lengths;
 }
 

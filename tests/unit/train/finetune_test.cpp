@@ -10,6 +10,7 @@
 #include "llmtool/core/log.h"
 #include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
+#include "llmtool/peft/merge.h"
 #include "llmtool/train/finetune_data.h"
 #include "llmtool/train/trainer.h"
 #include "support.h"
@@ -43,7 +44,6 @@ class Finetune : public ::testing::Test {
       text += std::to_string(i * 13) + "++ = " + std::to_string(i) + " good bad\n";
     test::write_text(place / "text.txt", text);
     test::write_text(place / "rows.jsonl", sums(11));
-    PretrainConfig base;
     base.model = ModelConfig::of_family("llama");
     base.model.hidden_size = 16;
     base.model.intermediate_size = 32;
@@ -55,16 +55,20 @@ class Finetune : public ::testing::Test {
     base.data.train = {{(place / "text.txt").string(), 0}};
     base.training.schedule.max_steps = 1;
     base.training.sequence_length = 32;
-    RunOptions options;
-    options.output = place / "base";
-    pretrain(pool, base, options);
-    config.model = (place / "base").string();
+    make_base("base");
     config.data.train = {{(place / "rows.jsonl").string(), 0}};
     config.training.batch_size = 2;
     config.training.gradient_accumulation_steps = 2;
     config.learning_rate = 1e-3;
   }
   void TearDown() override { set_quiet(false); }
+  /// The model that later runs begin with.
+  void make_base(const std::string& name) {
+    RunOptions options;
+    options.output = place / name;
+    pretrain(pool, base, options);
+    config.model = (place / name).string();
+  }
 
   RunOutcome run(const std::string& name, bool resume = false) {
     FinetuneOptions options;
@@ -90,6 +94,7 @@ class Finetune : public ::testing::Test {
 
   test::TempFolder place;
   ThreadPool pool{2};
+  PretrainConfig base;
   FinetuneConfig config;
 };
 
@@ -170,6 +175,28 @@ TEST_F(Finetune, PackingChangesNoLoss) {
   EXPECT_LT(rows("packed").size(), 11u);
   for (const char* key : {"loss", "grad_norm"})
     EXPECT_NEAR(packed[key].get<double>() / single[key].get<double>(), 1, 1e-5) << key;
+}
+
+TEST_F(Finetune, PackingKeepsVirtualTokensInFrontOfEveryExample) {
+  config.max_steps = 1;
+  config.adapter.num_virtual_tokens = 6;
+  config.evaluation.steps = 0;
+  config.sequence_length = 40;
+  for (const char* method : {"PROMPT_TUNING", "PREFIX_TUNING"}) {
+    config.adapter.peft_type = method;
+    config.training.batch_size = 1;
+    config.training.gradient_accumulation_steps = 11;
+    config.data.packing = false;
+    const std::string name = method;
+    run(name);
+    config.data.packing = true;
+    config.training.batch_size = 11;  // packs, which hold more examples than there are packs
+    config.training.gradient_accumulation_steps = 1;
+    run(name + "-packed");
+    const json single = rows(name)[0], packed = rows(name + "-packed")[0];
+    for (const char* key : {"loss", "grad_norm"})
+      EXPECT_NEAR(packed[key].get<double>() / single[key].get<double>(), 1, 1e-5) << method << " " << key;
+  }
 }
 
 TEST_F(Finetune, WhatIsFrozenKeepsItsBits) {
@@ -300,7 +327,10 @@ TEST_F(Finetune, EveryExampleComesOnceAnEpoch) {
     }
     EXPECT_EQ(batches.most_tokens(1), most);
     EXPECT_GE(batches.most_tokens(100), most);
-    EXPECT_GE(batches.most_tokens(int64_t{1} << 50), batches.most_tokens(100));
+    for (const int64_t in_front : {0, 5}) {
+      EXPECT_GE(batches.most_tokens(int64_t{1} << 50, in_front), batches.most_tokens(100, in_front));
+    }
+    EXPECT_GE(batches.most_tokens(100, 5), batches.most_tokens(100) + 5);
   }
 }
 
