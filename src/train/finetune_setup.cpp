@@ -112,9 +112,12 @@ void FinetuneRun::open_model() {
                          ": expected a decoder with a language model's head, found another ",
                          files.model_type, " model; data.label_column makes a classifier of it"));
   }
-  if (changes.vocab_size > files.vocab_size)
-    info(cat("model: ", changes.vocab_size - files.vocab_size, " more tokens, from the mean of all"));
-  if (config_.adapts() && changes.vocab_size > files.vocab_size) train_embedding();
+  const int64_t known = std::min(data_.known_tokens, files.vocab_size), tokens = tokenizer_->vocab_size();
+  if (!config_.add_tokens.empty() && tokens > known) {
+    changes.spare = {known, tokens};  // rows that the files have to spare mean nothing
+    info(cat("model: ", tokens - known, " more tokens, from the mean of all"));
+    if (config_.adapts()) train_embedding();
+  }
   if (config_.adapts()) changes.untie = unties_head(config_.adapter, files);
   end_ = classifies() ? -1 : learnt_end();
   if (end_ >= 0) {

@@ -281,6 +281,72 @@ TEST_F(Finetune, ClassesAreLearnt) {
   EXPECT_EQ(rows("more", "val_loss").front()["val_accuracy"], 1.0);
 }
 
+/// The values of one of a model's matrices.
+RowMatrix matrix_of(const fs::path& folder, const char* name) {
+  Transformer model = load_transformer(folder);
+  return matrix(model.params().find(name)->value);
+}
+
+TEST_F(Finetune, NewTokensBeginAsTheMeanOfTheOldOnesAlsoInSpareRows) {
+  test::write_text(place / "rows.jsonl", "{\"prompt\": \"1<a>2\", \"completion\": \" = <b>\"}\n" + sums(4));
+  config.learning_rate = 0;
+  config.max_steps = 1;
+  base.model.vocab_size = 40;  // more than the characters
+  make_base("padded");
+  const int64_t known = load_tokenizer(place / "padded")->vocab_size();
+  ASSERT_LT(known + 2, 40);
+  std::vector<std::string> many = {"<a>", "<b>"};
+  while (known + static_cast<int64_t>(many.size()) < 44) many.push_back(cat("<", many.size(), ">"));
+  for (const bool beyond : {false, true}) {
+    config.add_tokens = beyond ? many : std::vector<std::string>{"<a>", "<b>", "1"};  // "1" is no new one
+    const std::string name = beyond ? "beyond" : "spare";
+    run(name);
+    const int64_t end = beyond ? 44 : known + 2;
+    for (const char* parameter : {"model.embed_tokens.weight", "lm_head.weight"}) {
+      const RowMatrix before = matrix_of(place / "padded", parameter);
+      const RowMatrix after = matrix_of(place / name, parameter);
+      EXPECT_EQ(after.rows(), beyond ? 44 : 40);
+      EXPECT_EQ(after.topRows(known), before.topRows(known));
+      const RowMatrix mean = before.topRows(known).cast<double>().colwise().mean().cast<float>();
+      for (int64_t row = known; row < end; ++row)
+        EXPECT_LT((after.row(row) - mean).cwiseAbs().maxCoeff(), 1e-7f) << "float rounding of " << row;
+      const int64_t rest = after.rows() - end;
+      EXPECT_EQ(after.bottomRows(rest), before.bottomRows(rest)) << "of no token";
+    }
+  }
+}
+
+TEST_F(Finetune, NewTokensInSpareRowsAreLearntByAdapters) {
+  test::write_text(place / "rows.jsonl", "{\"prompt\": \"1<a>2\", \"completion\": \" = <b>\"}\n" + sums(4));
+  config.max_steps = 2;
+  config.add_tokens = {"<a>", "<b>"};
+  config.adapter.peft_type = "LORA";
+  base.model.vocab_size = 40;
+  for (const bool tied : {false, true}) {
+    base.model.tie_word_embeddings = tied;
+    const std::string name = tied ? "tied" : "untied";
+    make_base(name);
+    run(name + "-run");
+    const fs::path folder = place / (name + "-run") / "adapter";
+    const AdaptedModel adapted(ModelSource::open(place / name), {{folder, 1}});
+    EXPECT_EQ(adapted.model->config().tie_word_embeddings, tied);
+    const int64_t known = load_tokenizer(place / name)->vocab_size();
+    EXPECT_EQ(load_tokenizer(folder)->vocab_size(), known + 2);
+    for (const char* parameter : {"model.embed_tokens.weight", "lm_head.weight"}) {
+      if (tied && parameter == std::string("lm_head.weight")) continue;
+      const RowMatrix before = matrix_of(place / name, parameter);
+      const RowMatrix after = matrix(adapted.model->params().find(parameter)->value);
+      const RowMatrix mean = before.topRows(known).cast<double>().colwise().mean().cast<float>();
+      EXPECT_EQ(after.rows(), 40);
+      for (int64_t row = known; row < known + 2; ++row) {
+        const float moved = (after.row(row) - mean).cwiseAbs().maxCoeff();
+        EXPECT_GT(moved, 1e-6f) << name << " " << parameter << " " << row;
+        EXPECT_LT(moved, 1e-2f) << "two steps from the mean";
+      }
+    }
+  }
+}
+
 TEST_F(Finetune, WhatCannotBeIsRefused) {
   config.training.schedule.warmup_steps = 100;
   EXPECT_THROW(run("run"), UsageError);
