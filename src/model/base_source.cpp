@@ -48,6 +48,8 @@ class ChangedSource : public ModelSource {
     return base_->find(named(p));
   }
 
+  bool holds(const Param& p) const { return !is_fresh(p) && holds_values(*base_, named(p)); }
+
   void check_all_used(const ParamStore& params) const override {
     // A language model's head that a classifier does not have is no sign of another model.
     if (!fresh_head_ && !fresh_pooler_) base_->check_all_used(params);
@@ -108,6 +110,11 @@ std::shared_ptr<const ModelSource> change_base(std::shared_ptr<const ModelSource
   BaseChanges needed = changes;
   needed.untie = untie;
   return std::make_shared<ChangedSource>(std::move(base), needed);
+}
+
+bool holds_values(const ModelSource& source, const Param& p) {
+  const auto* const changed = dynamic_cast<const ChangedSource*>(&source);
+  return changed ? changed->holds(p) : static_cast<bool>(source.find(p).tensor);
 }
 
 }  // namespace llmtool

@@ -29,5 +29,7 @@ struct BaseChanges {
 /// The same model with these changes; itself where there are none. Throws UsageError on a smaller vocabulary.
 std::shared_ptr<const ModelSource> change_base(std::shared_ptr<const ModelSource> base,
                                                const BaseChanges& changes);
+/// Whether the files of such a source have p's values, or most rows of them; what they lack is drawn.
+bool holds_values(const ModelSource& source, const Param& p);
 
 }  // namespace llmtool
