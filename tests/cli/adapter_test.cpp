@@ -211,6 +211,37 @@ TEST_F(AdapterTools, AMergeOfTwoIsTheBaseAndBothChanges) {
     EXPECT_NEAR(merged["logprobs"][i].get<double>(), beside["logprobs"][i].get<double>(), 1e-5);
 }
 
+TEST_F(AdapterTools, ValuesThatPeftWritesTwiceAreReadOnce) {
+  const std::string name = "bert_classifier_ia3";
+  const Arguments classify = {"classify",       "--model", base(name), "--json",
+                              "--input-format", "jsonl",   "--adapter"};
+  const auto answer_of = [&](const std::string& folder) {
+    Arguments arguments = classify;
+    arguments.push_back(folder);
+    return llmtool(arguments, R"({"prompt_ids": [5, 6, 7]})");
+  };
+  const SafetensorsFile file(fs::path(adapter(name)) / "adapter_model.safetensors");
+  std::vector<NamedTensor> tensors;
+  for (const auto& [tensor_name, tensor] : file.tensors())
+    tensors.push_back({tensor_name, tensor, DType::f32});
+  std::vector<float> others = {100, 200, 300};
+  const auto add = [&](const std::string& more) {
+    tensors.push_back({"base_model.model." + more, Tensor(others.data(), {3}), DType::f32});
+    fs::create_directories(place / "twice");
+    fs::copy_file(fs::path(adapter(name)) / "adapter_config.json", place / "twice/adapter_config.json",
+                  fs::copy_options::overwrite_existing);
+    write_safetensors(place / "twice/adapter_model.safetensors", tensors, {{"format", "pt"}});
+  };
+  // With bias "all", of a head that is among modules_to_save.
+  add("classifier.modules_to_save.bias");
+  add("classifier.original_module.bias");
+  const RunResult r = answer_of(path("twice"));
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(json::parse(r.out)["logits"], json::parse(answer_of(adapter(name)).out)["logits"]);
+  add("nothing.modules_to_save.bias");
+  EXPECT_SAYS(answer_of(path("twice")).err, "has no such tensor");
+}
+
 using AdapterOfRun = test::RunTest;
 
 TEST_F(AdapterOfRun, MagnitudesAreOfTheWeightThatIsThere) {
