@@ -98,6 +98,21 @@ void FinetuneRun::load_data() {
   batches_.emplace(data_.examples.train, config_.data.train, batch_options());
 }
 
+namespace {
+/// A setting that saves no memory is no success.
+void say_quantized(const QuantizedWeights& q, DType type) {
+  const int64_t block = dtype_block(type).elements;
+  const std::string shape = cat("rows are not whole blocks of ", block, " values",
+                                block > 32 ? ", or 32 in the embedding and the head" : "");
+  if (q.matrices == 0 && q.kept > 0)
+    throw UsageError(cat("model.quantization: no matrix can be ", dtype_name(type), ", as their ", shape));
+  info(cat("quantized: ", q.matrices, " matrices to ", dtype_name(type), ", ",
+           human_bytes(static_cast<double>(q.bytes))));
+  if (q.kept > 0)
+    warn(cat("model.quantization: ", q.kept, " matrices are left as they were, as their ", shape));
+}
+}  // namespace
+
 void FinetuneRun::open_model() {
   const ModelConfig& files = base_->config();
   BaseChanges changes;
@@ -149,12 +164,7 @@ void FinetuneRun::open_model() {
                                                      : DType::nf4;
   }
   model_.emplace(source, options);
-  if (options.quantize) {
-    const QuantizedWeights& q = model_->quantized();
-    info(cat("quantized: ", q.matrices, " matrices to ", dtype_name(*options.quantize), ", ",
-             human_bytes(static_cast<double>(q.bytes)),
-             q.kept > 0 ? cat(", ", q.kept, " left as they were") : ""));
-  }
+  if (options.quantize) say_quantized(model_->quantized(), *options.quantize);
   stores_ = {&model_->params()};
   if (config_.adapts()) open_adapter();
   for (ParamStore* store : stores_) store->allocate_gradients();

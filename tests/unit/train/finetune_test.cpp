@@ -347,6 +347,24 @@ TEST_F(Finetune, NewTokensInSpareRowsAreLearntByAdapters) {
   }
 }
 
+TEST_F(Finetune, QuantizationThatShapesForbidIsRefusedOrSaid) {
+  config.adapter.peft_type = "LORA";
+  config.max_steps = 1;
+  config.quantization = "nf4";  // in blocks of 64, the embedding's q8_0 in blocks of 32
+  try {
+    run("none");
+    FAIL() << "nothing was quantized";
+  } catch (const UsageError& e) {
+    EXPECT_NE(std::string(e.what()).find("rows are not whole blocks of 64"), std::string::npos) << e.what();
+  }
+  config.quantization = "q8_0";  // down_proj alone
+  testing::internal::CaptureStderr();
+  run("some");
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("warning: model.quantization: "), std::string::npos) << said;
+  EXPECT_NE(said.find("rows are not whole blocks of 32"), std::string::npos) << said;
+}
+
 TEST_F(Finetune, WhatCannotBeIsRefused) {
   config.training.schedule.warmup_steps = 100;
   EXPECT_THROW(run("run"), UsageError);
