@@ -29,7 +29,10 @@ std::pair<fs::path, double> adapter_named(const std::string& named) {
 
 CLI::Option* add_adapter_flag(CLI::App& app, std::vector<std::string>& named) {
   return app
-      .add_option("--adapter", named, "PEFT folder or run folder, its change times SCALE; may be repeated")
+      .add_option(
+          "--adapter", named,
+          "PEFT folder or run folder, its change times SCALE (of DoRA, the low-rank part of it); may be "
+          "repeated")
       ->type_name("DIR[=SCALE]")
       ->allow_extra_args(false);
 }

@@ -298,6 +298,20 @@ void Adapter::check_shapes(const fs::path& folder) const {
   }
 }
 
+namespace {
+/// PEFT writes some values twice, and does not read these again: whole what an embedding's change is beside,
+/// and, where biases train, those of modules_to_save.
+bool is_idle(const std::string& name, const SafetensorsFile& stored, bool lora) {
+  if (lora && name.ends_with(".base_layer.weight")) return true;
+  for (const std::string inside : {".modules_to_save.", ".original_module."}) {
+    const size_t at = name.find(inside);
+    if (at == std::string::npos) continue;
+    return stored.tensors().contains(std::string(name).replace(at, inside.size(), "."));
+  }
+  return false;
+}
+}  // namespace
+
 void Adapter::read(const fs::path& folder) {
   const fs::path file = adapter_weights(folder);
   const SafetensorsFile stored(file);
@@ -348,9 +362,7 @@ void Adapter::read(const fs::path& folder) {
     read_values(find(file_name(*p)), *p, cat(file.string(), ": ", file_name(*p)));
   if (doubles(model_.embedding())) used.insert(head_name());
   for (const auto& [name, tensor] : stored.tensors()) {
-    // PEFT writes whole what an embedding's change is beside.
-    const bool beside = name.ends_with(".base_layer.weight") && config_.peft_type == "LORA";
-    if (!used.contains(name) && !beside)
+    if (!used.contains(name) && !is_idle(name, stored, config_.peft_type == "LORA"))
       throw Error(
           cat(file.string(), ": ", name, ": an adapter with this adapter_config.json has no such tensor"));
   }

@@ -25,13 +25,20 @@ void Adapter::check_foldable(double weight) const {
   if (weight != 1) check_scalable();
 }
 
+void Adapter::replace(const Param& p, float* values, double weight) const {
+  if (!saved_.contains(p.name)) return;
+  const float* const own = model_.params().find(p.name)->value.f32();
+  if (weight == 1) {  // to the bit
+    std::copy_n(own, p.value.size(), values);
+    return;
+  }
+  const auto w = static_cast<float>(weight);
+  for (int64_t i = 0; i < p.value.size(); ++i) values[i] += w * (own[i] - values[i]);
+}
+
 void Adapter::fold(const Param& p, float* values, double weight) const {
   check_foldable(weight);
   const auto w = static_cast<float>(weight);
-  if (saved_.contains(p.name)) {
-    const Param& own = *model_.params().find(p.name);
-    std::copy_n(own.value.f32(), p.value.size(), values);
-  }
   for (const auto& [name, c] : changes_) {
     if (name != p.name) continue;
     Map to(values, p.value.rows(), p.value.cols());

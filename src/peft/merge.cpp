@@ -5,6 +5,7 @@
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
 #include "llmtool/io/safetensors.h"
+#include "llmtool/nn/block.h"
 #include "peft/adapter_file.h"
 #include "peft/targets.h"
 
@@ -110,14 +111,33 @@ std::shared_ptr<const ModelSource> adapted_source(std::shared_ptr<const ModelSou
 }
 
 namespace {
-/// What one adapter brings whole, another cannot.
+/// What one adapter brings whole, another cannot, nor may it have taken the norms of what was there before.
 void check_apart(const std::vector<std::unique_ptr<Adapter>>& adapters) {
   std::set<std::string> all;
   for (const auto& adapter : adapters) {
     for (const std::string& name : adapter->saved()) {
       if (!all.insert(name).second)
         throw UsageError(cat("--adapter: expected adapters that go together, found two that replace ", name));
+      for (const auto& other : adapters) {
+        const LowRank* const change = other->change_of(name);
+        if (change && change->magnitude)
+          throw UsageError(cat("--adapter: expected adapters that go together, found one that replaces ",
+                               name, " and one with its magnitudes (use_dora)"));
+      }
     }
+  }
+}
+
+/// What the adapter brings whole comes by its scale, from the base's values; all of it where the base has
+/// none.
+void scale_whole(Transformer& model, const ModelSource& source, const Adapter& adapter, double scale) {
+  for (const std::string& name : adapter.saved()) {
+    Param& p = *model.params().find(name);
+    if (!holds_values(source, p)) continue;
+    std::vector<float> values(static_cast<size_t>(p.value.size()));
+    source.read(p, values.data());
+    adapter.replace(p, values.data(), scale);
+    std::copy(values.begin(), values.end(), p.value.f32());
   }
 }
 }  // namespace
@@ -131,7 +151,10 @@ AdaptedModel::AdaptedModel(std::shared_ptr<const ModelSource> base, const Weight
     return std::any_of(owned.begin(), owned.end(), [&](const auto& owns) { return owns(p); });
   };
   model = std::make_unique<Transformer>(source, LoadOptions{any});
-  for (const auto& [folder, scale] : folders) adapters.push_back(Adapter::load(*model, folder, scale));
+  for (const auto& [folder, scale] : folders) {
+    adapters.push_back(Adapter::load(*model, folder, scale));
+    if (scale != 1) scale_whole(*model, *source, *adapters.back(), scale);
+  }
   check_apart(adapters);
 }
 
@@ -156,6 +179,8 @@ MergedSource::MergedSource(std::shared_ptr<const ModelSource> base, const Weight
 
 void MergedSource::read(const Param& p, float* values) const {
   base_->read(p, values);
+  const bool held = holds_values(*base_, p);
+  for (size_t i = 0; i < adapters_.size(); ++i) adapters_[i]->replace(p, values, held ? weights_[i] : 1);
   for (size_t i = 0; i < adapters_.size(); ++i) adapters_[i]->fold(p, values, weights_[i]);
 }
 

@@ -48,19 +48,29 @@ std::vector<int64_t> ExampleBatches::examples(int64_t step, int64_t micro) const
   return examples;
 }
 
-int64_t ExampleBatches::most_tokens(int64_t steps) const {
+int64_t ExampleBatches::tokens_of(const std::vector<int64_t>& examples, int64_t in_front) const {
+  int64_t tokens = 0;
+  for (const int64_t i : examples) tokens += in_front + lengths_[static_cast<size_t>(i)];
+  return tokens;
+}
+
+int64_t ExampleBatches::most_tokens(int64_t steps, int64_t in_front) const {
   int64_t most = 0;
   if (steps / steps_per_epoch() > kMostUnits / units_) {
-    most = options_.pack_length;
-    if (packs_.empty()) most = *std::max_element(lengths_.begin(), lengths_.end());
+    if (packs_.empty()) {
+      most = in_front + *std::max_element(lengths_.begin(), lengths_.end());
+      return options_.batch_size * most;
+    }
+    for (int64_t place = 0; place < units_; ++place) {  // every epoch deals the first one's packs
+      std::vector<int64_t> pack;
+      add_unit(0, place, pack);
+      most = std::max(most, tokens_of(pack, in_front));
+    }
     return options_.batch_size * most;
   }
   for (int64_t step = 0; step < steps; ++step) {
-    for (int64_t micro = 0, n = micro_batches(step); micro < n; ++micro) {
-      int64_t tokens = 0;
-      for (const int64_t i : examples(step, micro)) tokens += lengths_[static_cast<size_t>(i)];
-      most = std::max(most, tokens);
-    }
+    for (int64_t micro = 0, n = micro_batches(step); micro < n; ++micro)
+      most = std::max(most, tokens_of(examples(step, micro), in_front));
   }
   return most;
 }

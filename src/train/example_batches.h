@@ -28,15 +28,16 @@ class ExampleBatches {
   int64_t micro_batches(int64_t step) const;
   /// Numbers of the examples of a micro batch, in order.
   std::vector<int64_t> examples(int64_t step, int64_t micro) const;
-  /// Tokens of the largest micro batch among the first `steps`; a bound on them in a run too long to go
-  /// through.
-  int64_t most_tokens(int64_t steps) const;
+  /// Tokens of the largest micro batch among the first `steps`, `in_front` of every example among them; a
+  /// bound on them in a run too long to go through.
+  int64_t most_tokens(int64_t steps, int64_t in_front = 0) const;
   std::vector<double> repeats() const { return order_.repeats(); }
   /// Tokens of an epoch.
   int64_t tokens() const { return tokens_; }
 
  private:
   int64_t step_units() const { return options_.batch_size * options_.accumulation; }
+  int64_t tokens_of(const std::vector<int64_t>& examples, int64_t in_front) const;
   void add_unit(int64_t epoch, int64_t place, std::vector<int64_t>& examples) const;
 
   Options options_;

@@ -22,7 +22,9 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const FinetuneConfig& config, co
 
 FinetuneData load_finetune_data(ThreadPool& pool, const FinetuneConfig& config, const ModelSource& base) {
   FinetuneData data;
-  data.tokenizer = with_tokens(open_tokenizer(config, base), config.add_tokens);
+  const auto known = open_tokenizer(config, base);
+  data.known_tokens = known->vocab_size();
+  data.tokenizer = with_tokens(known, config.add_tokens);
   ExampleOptions options{config.data, config.loss_on, config.training.sequence_length,
                          static_cast<uint64_t>(config.training.seed)};
   if (config.data.classifies() && options.data.labels.empty() &&

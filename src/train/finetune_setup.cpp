@@ -109,6 +109,21 @@ void FinetuneRun::load_data() {
   batches_.emplace(data_.examples.train, config_.data.train, batch_options());
 }
 
+namespace {
+/// A setting that saves no memory is no success.
+void say_quantized(const QuantizedWeights& q, DType type) {
+  const int64_t block = dtype_block(type).elements;
+  const std::string shape = cat("rows are not whole blocks of ", block, " values",
+                                block > 32 ? ", or 32 in the embedding and the head" : "");
+  if (q.matrices == 0 && q.kept > 0)
+    throw UsageError(cat("model.quantization: no matrix can be ", dtype_name(type), ", as their ", shape));
+  info(cat("quantized: ", q.matrices, " matrices to ", dtype_name(type), ", ",
+           human_bytes(static_cast<double>(q.bytes))));
+  if (q.kept > 0)
+    warn(cat("model.quantization: ", q.kept, " matrices are left as they were, as their ", shape));
+}
+}  // namespace
+
 void FinetuneRun::open_model() {
   const ModelConfig& files = base_->config();
   BaseChanges changes;
@@ -123,9 +138,12 @@ void FinetuneRun::open_model() {
                          ": expected a decoder with a language model's head, found another ",
                          files.model_type, " model; data.label_column makes a classifier of it"));
   }
-  if (changes.vocab_size > files.vocab_size)
-    info(cat("model: ", changes.vocab_size - files.vocab_size, " more tokens, from the mean of all"));
-  if (config_.adapts() && changes.vocab_size > files.vocab_size) train_embedding();
+  const int64_t known = std::min(data_.known_tokens, files.vocab_size), tokens = tokenizer_->vocab_size();
+  if (!config_.add_tokens.empty() && tokens > known) {
+    changes.spare = {known, tokens};  // rows that the files have to spare mean nothing
+    info(cat("model: ", tokens - known, " more tokens, from the mean of all"));
+    if (config_.adapts()) train_embedding();
+  }
   if (config_.adapts()) changes.untie = unties_head(config_.adapter, files);
   end_ = classifies() ? -1 : learnt_end();
   if (end_ >= 0) {
@@ -156,12 +174,7 @@ void FinetuneRun::open_model() {
                                                      : DType::nf4;
   }
   model_.emplace(source_, options);
-  if (options.quantize) {
-    const QuantizedWeights& q = model_->quantized();
-    info(cat("quantized: ", q.matrices, " matrices to ", dtype_name(*options.quantize), ", ",
-             human_bytes(static_cast<double>(q.bytes)),
-             q.kept > 0 ? cat(", ", q.kept, " left as they were") : ""));
-  }
+  if (options.quantize) say_quantized(model_->quantized(), *options.quantize);
   stores_ = {&model_->params()};
   if (config_.adapts()) open_adapter();
   for (ParamStore* store : stores_) store->allocate_gradients();
@@ -297,12 +310,13 @@ std::vector<int64_t> FinetuneRun::largest_batch(int64_t batch_size) const {
   options.batch_size = batch_size;
   const ExampleBatches batches(data_.examples.train, config_.data.train, options);
   const auto in_front = static_cast<int64_t>(model_->virtual_ids().size());
-  int64_t tokens = batches.most_tokens(training().schedule.max_steps * training().batch_size / batch_size);
-  int64_t longest = 1, group = 0;  // of evaluation, whose batches come in the order of the rows
+  int64_t tokens =
+      batches.most_tokens(training().schedule.max_steps * training().batch_size / batch_size, in_front);
+  int64_t longest = in_front + 1, group = 0;  // of evaluation, whose batches come in the order of the rows
   for (int64_t i = 0; i < data_.examples.train.size(); ++i)
-    longest = std::max(longest, static_cast<int64_t>(data_.examples.train[i].ids.size()));
+    longest = std::max(longest, in_front + static_cast<int64_t>(data_.examples.train[i].ids.size()));
   for (int64_t i = 0; i < data_.examples.validation.size(); ++i) {
-    const auto length = static_cast<int64_t>(data_.examples.validation[i].ids.size());
+    const int64_t length = in_front + static_cast<int64_t>(data_.examples.validation[i].ids.size());
     longest = std::max(longest, length);
     group = i % batch_size == 0 ? length : group + length;
     tokens = std::max(tokens, group);
@@ -311,8 +325,7 @@ std::vector<int64_t> FinetuneRun::largest_batch(int64_t batch_size) const {
   std::vector<int64_t> lengths;
   for (int64_t rest = tokens; rest > 0; rest -= lengths.back()) lengths.push_back(std::min(rest, longest));
   const int64_t most = std::max(data_.examples.train.size(), data_.examples.validation.size());
-  lengths.resize(std::max(lengths.size(), static_cast<size_t>(std::min(batch_size, most))) + 1, 1);
-  for (int64_t& length : lengths) length = std::min(length + in_front, model_->config().context());
+  lengths.resize(std::max(lengths.size(), static_cast<size_t>(std::min(batch_size, most))) + 1, in_front + 1);
   return lengths;
 }
 

@@ -6,7 +6,8 @@ namespace llmtool {
 
 void TrainingConfig::visit_course(ConfigVisitor& v) {
   v.number("min_learning_rate", schedule.min_learning_rate, {0, 1e3}, "rate at the end");
-  v.integer("warmup_steps", schedule.warmup_steps, {0}, "steps of rising rate");
+  v.integer("warmup_steps", schedule.warmup_steps, {0},
+            "steps of rising rate: the n-th, from 1, has n / warmup_steps of it");
   v.choice("lr_scheduler_type", schedule.type, {"cosine", "linear", "constant", "warmup_stable_decay"},
            "rate after warm-up");
   v.integer("decay_steps", schedule.decay_steps, {0}, "last steps, of warmup_stable_decay");

@@ -161,7 +161,109 @@ TEST_F(AdapterTools, MergesSeveralByWeight) {
   EXPECT_FALSE(fs::exists(place / "none"));
 }
 
+TEST_F(AdapterTools, ScalesMultiplyTheChangeOfWhatIsBroughtWhole) {
+  for (const std::string name : {"gpt2_lora_bias_all", "llama_gqa_lora_modules_to_save"}) {
+    const std::string model = base(name), half = adapter(name) + "=0.5";
+    EXPECT_EQ(answer(model, {"--adapter", adapter(name) + "=0"})["logprobs"], answer(model)["logprobs"]);
+    const RunResult r =
+        llmtool({"merge", "--model", model, "--adapter", half, "--output", path(name), "--json"});
+    ASSERT_EQ(r.code, 0) << r.err;
+    const SafetensorsFile before(fs::path(model) / "model.safetensors"),
+        merged(place / name / "model.safetensors");
+    const SafetensorsFile own(fs::path(adapter(name)) / "adapter_model.safetensors");
+    int whole = 0;
+    for (const auto& [file_name, tensor] : own.tensors()) {
+      if (file_name.find(".lora_") != std::string::npos) continue;
+      std::string parameter = file_name.substr(std::string_view("base_model.model.").size());
+      if (const size_t at = parameter.find(".base_layer"); at != std::string::npos)
+        parameter.erase(at, std::string_view(".base_layer").size());
+      const auto values = [&](const SafetensorsFile& file) {
+        return static_cast<const float*>(file.tensors().at(parameter).data);
+      };
+      const auto* const to = static_cast<const float*>(tensor.data);
+      for (int64_t i = 0; i < tensor.size(); ++i)
+        ASSERT_NEAR(values(merged)[i], (values(before)[i] + to[i]) / 2, 1e-6) << parameter;
+      ++whole;
+    }
+    EXPECT_GT(whole, 0);
+    const json one = answer(path(name)), beside = answer(model, {"--adapter", half});
+    EXPECT_EQ(one["ids"], beside["ids"]);
+    for (size_t i = 0; i < one["logprobs"].size(); ++i)
+      EXPECT_NEAR(one["logprobs"][i].get<double>(), beside["logprobs"][i].get<double>(), 1e-5);
+    const RunResult twice =
+        llmtool({"merge", "--model", model, "--adapter", half, "--adapter", half, "--output", path("twice")});
+    EXPECT_EQ(twice.code, 2);
+    EXPECT_SAYS(twice.err, "two that replace");
+  }
+}
+
+TEST_F(AdapterTools, AMergeOfTwoIsTheBaseAndBothChanges) {
+  const std::string model = base("gpt2_lora");
+  const Arguments both = {"--adapter", adapter("gpt2_lora") + "=2", "--adapter",
+                          adapter("gpt2_lora_bias_all") + "=0.5"};
+  Arguments merge = {"merge", "--model", model, "--output", path("merged"), "--json"};
+  merge.insert(merge.end(), both.begin(), both.end());
+  const RunResult r = llmtool(merge);
+  ASSERT_EQ(r.code, 0) << r.err;
+  const json merged = answer(path("merged")), beside = answer(model, both);
+  EXPECT_EQ(merged["ids"], beside["ids"]);
+  for (size_t i = 0; i < merged["logprobs"].size(); ++i)
+    EXPECT_NEAR(merged["logprobs"][i].get<double>(), beside["logprobs"][i].get<double>(), 1e-5);
+}
+
+TEST_F(AdapterTools, ValuesThatPeftWritesTwiceAreReadOnce) {
+  const std::string name = "bert_classifier_ia3";
+  const Arguments classify = {"classify",       "--model", base(name), "--json",
+                              "--input-format", "jsonl",   "--adapter"};
+  const auto answer_of = [&](const std::string& folder) {
+    Arguments arguments = classify;
+    arguments.push_back(folder);
+    return llmtool(arguments, R"({"prompt_ids": [5, 6, 7]})");
+  };
+  const SafetensorsFile file(fs::path(adapter(name)) / "adapter_model.safetensors");
+  std::vector<NamedTensor> tensors;
+  for (const auto& [tensor_name, tensor] : file.tensors())
+    tensors.push_back({tensor_name, tensor, DType::f32});
+  std::vector<float> others = {100, 200, 300};
+  const auto add = [&](const std::string& more) {
+    tensors.push_back({"base_model.model." + more, Tensor(others.data(), {3}), DType::f32});
+    fs::create_directories(place / "twice");
+    fs::copy_file(fs::path(adapter(name)) / "adapter_config.json", place / "twice/adapter_config.json",
+                  fs::copy_options::overwrite_existing);
+    write_safetensors(place / "twice/adapter_model.safetensors", tensors, {{"format", "pt"}});
+  };
+  // With bias "all", of a head that is among modules_to_save.
+  add("classifier.modules_to_save.bias");
+  add("classifier.original_module.bias");
+  const RunResult r = answer_of(path("twice"));
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(json::parse(r.out)["logits"], json::parse(answer_of(adapter(name)).out)["logits"]);
+  add("nothing.modules_to_save.bias");
+  EXPECT_SAYS(answer_of(path("twice")).err, "has no such tensor");
+}
+
 using AdapterOfRun = test::RunTest;
+
+TEST_F(AdapterOfRun, MagnitudesAreOfTheWeightThatIsThere) {
+  train(1);
+  for (const bool dora : {false, true}) {
+    Transformer model = load_transformer(place / "run");
+    AdapterConfig lora;
+    lora.peft_type = "LORA";
+    lora.use_dora = dora;
+    lora.target_modules.names = {dora ? "q_proj" : "v_proj"};
+    if (!dora) lora.modules_to_save = {"q_proj"};
+    Adapter made(model, lora);
+    made.initialize(3);
+    made.save(place / (dora ? "dora" : "whole"), "run");
+  }
+  for (const auto& [first, second] : {std::pair("dora", "whole"), {"whole", "dora"}}) {
+    const RunResult r = run_program("llmtool", {"merge", "--model", path("run"), "--adapter", path(first),
+                                                "--adapter", path(second), "--output", path("merged")});
+    EXPECT_EQ(r.code, 2) << r.err;
+    EXPECT_SAYS(r.err, "one with its magnitudes");
+  }
+}
 
 TEST_F(AdapterOfRun, IsMergedOverAQuantizedBaseWithItsTokenizer) {
   config["tokenizer"] = {{"model_type", "bpe"}, {"vocab_size", 300}};

@@ -33,8 +33,8 @@ class Adapter {
   /// Attaches an adapter whose values are not yet set. Throws UsageError naming the key where nothing would
   /// be changed.
   Adapter(Transformer& model, const AdapterConfig& config) : Adapter(model, config, {}) {}
-  /// Attaches that of a PEFT folder; what it changes is multiplied by `scale` (of low-rank changes alone).
-  /// Throws Error naming file and tensor.
+  /// Attaches that of a PEFT folder; its low-rank changes are multiplied by `scale`, for what it brings whole
+  /// see replace. Throws Error naming file and tensor.
   static std::unique_ptr<Adapter> load(Transformer& model, const std::filesystem::path& folder,
                                        double scale = 1);
   ~Adapter();
@@ -67,7 +67,11 @@ class Adapter {
   /// AdaLoRA: module -> ranks that are left; empty before the first allocation.
   std::map<std::string, int64_t> ranks() const;
 
-  /// The parameter's values as they are with the adapter in them, low-rank changes times `weight`. Throws
+  /// Where the adapter brings the parameter whole (modules_to_save, biases): the base's values become
+  /// base + weight * (its values - base).
+  void replace(const Param& p, float* values, double weight) const;
+  /// The parameter's values, which replace has seen, with the adapter's other changes in them, those of low
+  /// rank times `weight`: inside the norm where there are magnitudes (DoRA), as PEFT has it. Throws
   /// UsageError as check_foldable does.
   void fold(const Param& p, float* values, double weight) const;
   /// The name of one of the model's own parameters in adapter_model.safetensors.

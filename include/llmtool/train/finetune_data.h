@@ -13,6 +13,7 @@ namespace llmtool {
 
 struct FinetuneData {
   std::shared_ptr<const Tokenizer> tokenizer;
+  int64_t known_tokens = 0;  // of the tokenizer without those that the config adds
   Examples examples;
 };
 

@@ -12,6 +12,7 @@
 #include "llmtool/io/safetensors.h"
 #include "llmtool/model/model_source.h"
 #include "llmtool/model/transformer.h"
+#include "llmtool/peft/merge.h"
 #include "llmtool/train/finetune_data.h"
 #include "llmtool/train/trainer.h"
 #include "support.h"
@@ -45,7 +46,6 @@ class Finetune : public ::testing::Test {
       text += std::to_string(i * 13) + "++ = " + std::to_string(i) + " good bad\n";
     test::write_text(place / "text.txt", text);
     test::write_text(place / "rows.jsonl", sums(11));
-    PretrainConfig base;
     base.model = ModelConfig::of_family("llama");
     base.model.hidden_size = 16;
     base.model.intermediate_size = 32;
@@ -57,16 +57,20 @@ class Finetune : public ::testing::Test {
     base.data.train = {{(place / "text.txt").string(), 0}};
     base.training.schedule.max_steps = 1;
     base.training.sequence_length = 32;
-    RunOptions options;
-    options.output = place / "base";
-    pretrain(pool, base, options);
-    config.model = (place / "base").string();
+    make_base("base");
     config.data.train = {{(place / "rows.jsonl").string(), 0}};
     config.training.batch_size = 2;
     config.training.gradient_accumulation_steps = 2;
     config.learning_rate = 1e-3;
   }
   void TearDown() override { set_quiet(false); }
+  /// The model that later runs begin with.
+  void make_base(const std::string& name) {
+    RunOptions options;
+    options.output = place / name;
+    pretrain(pool, base, options);
+    config.model = (place / name).string();
+  }
 
   RunOutcome run(const std::string& name, bool resume = false) {
     FinetuneOptions options;
@@ -106,6 +110,7 @@ class Finetune : public ::testing::Test {
 
   test::TempFolder place;
   ThreadPool pool{2};
+  PretrainConfig base;
   FinetuneConfig config;
 };
 
@@ -183,6 +188,28 @@ TEST_F(Finetune, PackingChangesNoLoss) {
   EXPECT_LT(rows("packed").size(), 11u);
   for (const char* key : {"loss", "grad_norm"})
     EXPECT_NEAR(packed[key].get<double>() / single[key].get<double>(), 1, 1e-5) << key;
+}
+
+TEST_F(Finetune, PackingKeepsVirtualTokensInFrontOfEveryExample) {
+  config.max_steps = 1;
+  config.adapter.num_virtual_tokens = 6;
+  config.evaluation.steps = 0;
+  config.sequence_length = 40;
+  for (const char* method : {"PROMPT_TUNING", "PREFIX_TUNING"}) {
+    config.adapter.peft_type = method;
+    config.training.batch_size = 1;
+    config.training.gradient_accumulation_steps = 11;
+    config.data.packing = false;
+    const std::string name = method;
+    run(name);
+    config.data.packing = true;
+    config.training.batch_size = 11;  // packs, which hold more examples than there are packs
+    config.training.gradient_accumulation_steps = 1;
+    run(name + "-packed");
+    const json single = rows(name)[0], packed = rows(name + "-packed")[0];
+    for (const char* key : {"loss", "grad_norm"})
+      EXPECT_NEAR(packed[key].get<double>() / single[key].get<double>(), 1, 1e-5) << method << " " << key;
+  }
 }
 
 TEST_F(Finetune, WhatIsFrozenKeepsItsBits) {
@@ -344,6 +371,90 @@ TEST_F(Finetune, ClassesAreLearnt) {
   EXPECT_EQ(rows("more", "val_loss").front()["val_accuracy"], 1.0);
 }
 
+/// The values of one of a model's matrices.
+RowMatrix matrix_of(const fs::path& folder, const char* name) {
+  Transformer model = load_transformer(folder);
+  return matrix(model.params().find(name)->value);
+}
+
+TEST_F(Finetune, NewTokensBeginAsTheMeanOfTheOldOnesAlsoInSpareRows) {
+  test::write_text(place / "rows.jsonl", "{\"prompt\": \"1<a>2\", \"completion\": \" = <b>\"}\n" + sums(4));
+  config.learning_rate = 0;
+  config.max_steps = 1;
+  base.model.vocab_size = 40;  // more than the characters
+  make_base("padded");
+  const int64_t known = load_tokenizer(place / "padded")->vocab_size();
+  ASSERT_LT(known + 2, 40);
+  std::vector<std::string> many = {"<a>", "<b>"};
+  while (known + static_cast<int64_t>(many.size()) < 44) many.push_back(cat("<", many.size(), ">"));
+  for (const bool beyond : {false, true}) {
+    config.add_tokens = beyond ? many : std::vector<std::string>{"<a>", "<b>", "1"};  // "1" is no new one
+    const std::string name = beyond ? "beyond" : "spare";
+    run(name);
+    const int64_t end = beyond ? 44 : known + 2;
+    for (const char* parameter : {"model.embed_tokens.weight", "lm_head.weight"}) {
+      const RowMatrix before = matrix_of(place / "padded", parameter);
+      const RowMatrix after = matrix_of(place / name, parameter);
+      EXPECT_EQ(after.rows(), beyond ? 44 : 40);
+      EXPECT_EQ(after.topRows(known), before.topRows(known));
+      const RowMatrix mean = before.topRows(known).cast<double>().colwise().mean().cast<float>();
+      for (int64_t row = known; row < end; ++row)
+        EXPECT_LT((after.row(row) - mean).cwiseAbs().maxCoeff(), 1e-7f) << "float rounding of " << row;
+      const int64_t rest = after.rows() - end;
+      EXPECT_EQ(after.bottomRows(rest), before.bottomRows(rest)) << "of no token";
+    }
+  }
+}
+
+TEST_F(Finetune, NewTokensInSpareRowsAreLearntByAdapters) {
+  test::write_text(place / "rows.jsonl", "{\"prompt\": \"1<a>2\", \"completion\": \" = <b>\"}\n" + sums(4));
+  config.max_steps = 2;
+  config.add_tokens = {"<a>", "<b>"};
+  config.adapter.peft_type = "LORA";
+  base.model.vocab_size = 40;
+  for (const bool tied : {false, true}) {
+    base.model.tie_word_embeddings = tied;
+    const std::string name = tied ? "tied" : "untied";
+    make_base(name);
+    run(name + "-run");
+    const fs::path folder = place / (name + "-run") / "adapter";
+    const AdaptedModel adapted(ModelSource::open(place / name), {{folder, 1}});
+    EXPECT_EQ(adapted.model->config().tie_word_embeddings, tied);
+    const int64_t known = load_tokenizer(place / name)->vocab_size();
+    EXPECT_EQ(load_tokenizer(folder)->vocab_size(), known + 2);
+    for (const char* parameter : {"model.embed_tokens.weight", "lm_head.weight"}) {
+      if (tied && parameter == std::string("lm_head.weight")) continue;
+      const RowMatrix before = matrix_of(place / name, parameter);
+      const RowMatrix after = matrix(adapted.model->params().find(parameter)->value);
+      const RowMatrix mean = before.topRows(known).cast<double>().colwise().mean().cast<float>();
+      EXPECT_EQ(after.rows(), 40);
+      for (int64_t row = known; row < known + 2; ++row) {
+        const float moved = (after.row(row) - mean).cwiseAbs().maxCoeff();
+        EXPECT_GT(moved, 1e-6f) << name << " " << parameter << " " << row;
+        EXPECT_LT(moved, 1e-2f) << "two steps from the mean";
+      }
+    }
+  }
+}
+
+TEST_F(Finetune, QuantizationThatShapesForbidIsRefusedOrSaid) {
+  config.adapter.peft_type = "LORA";
+  config.max_steps = 1;
+  config.quantization = "nf4";  // in blocks of 64, the embedding's q8_0 in blocks of 32
+  try {
+    run("none");
+    FAIL() << "nothing was quantized";
+  } catch (const UsageError& e) {
+    EXPECT_NE(std::string(e.what()).find("rows are not whole blocks of 64"), std::string::npos) << e.what();
+  }
+  config.quantization = "q8_0";  // down_proj alone
+  testing::internal::CaptureStderr();
+  run("some");
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("warning: model.quantization: "), std::string::npos) << said;
+  EXPECT_NE(said.find("rows are not whole blocks of 32"), std::string::npos) << said;
+}
+
 TEST_F(Finetune, WhatCannotBeIsRefused) {
   config.training.schedule.warmup_steps = 100;
   EXPECT_THROW(run("run"), UsageError);
@@ -390,7 +501,10 @@ TEST_F(Finetune, EveryExampleComesOnceAnEpoch) {
     }
     EXPECT_EQ(batches.most_tokens(1), most);
     EXPECT_GE(batches.most_tokens(100), most);
-    EXPECT_GE(batches.most_tokens(int64_t{1} << 50), batches.most_tokens(100));
+    for (const int64_t in_front : {0, 5}) {
+      EXPECT_GE(batches.most_tokens(int64_t{1} << 50, in_front), batches.most_tokens(100, in_front));
+    }
+    EXPECT_GE(batches.most_tokens(100, 5), batches.most_tokens(100) + 5);
   }
 }
 
