@@ -51,8 +51,7 @@ TokenId Generator::Impl::draft_token(Slot& slot, std::optional<HeldText>& held, 
   try {
     id = choose(slot, held, logits, slot.result.ids.size() + static_cast<size_t>(place));
     follow(held, id);
-  } catch (const Error&) {  // nothing may come there, where the answer need not go
-    if (!held) throw;
+  } catch (const Error&) {  // nothing that the draft model knows may come there, where the answer need not go
     held.reset();
   }
   slot.history.mirostat_bound = bound;
