@@ -32,7 +32,7 @@ void settle_stops(GenerateConfig& config, const Transformer& model, const Tokeni
 }
 
 /// The model that `speculative` names, where it does.
-std::unique_ptr<const Transformer> open_draft_model(const GenerateConfig& config,
+std::unique_ptr<const Transformer> open_draft_model(const GenerateConfig& config, const Transformer& model,
                                                     const Tokenizer* tokenizer) {
   if (config.speculative == "none" || config.speculative == "lookup") return nullptr;
   const std::shared_ptr<const ModelSource> files = ModelSource::open(config.speculative);
@@ -41,7 +41,12 @@ std::unique_ptr<const Transformer> open_draft_model(const GenerateConfig& config
                          files->config().model_type, " model that writes nothing"));
   }
   const auto own = tokenizer_of(*files, "");
-  if (tokenizer && own) check_same_vocabulary(*tokenizer, *own);
+  if (tokenizer && own) {
+    check_same_vocabulary(*tokenizer, *own);
+  } else if (const int64_t V = model.config().vocab_size; V != files->config().vocab_size) {
+    throw UsageError(cat("the draft model: without a tokenizer of both models, expected the model's ", V,
+                         " tokens, found ", files->config().vocab_size));
+  }
   return std::make_unique<const Transformer>(files);
 }
 
@@ -250,7 +255,7 @@ int run_generate(GenerateFlags& flags) {
   if (config.options.grammar && !tokenizer)
     throw UsageError("a form for the answers: the model has no tokenizer; give a --tokenizer");
   if (flags.common.json) config.options.logprobs = std::max<int64_t>(0, config.options.logprobs);
-  const std::unique_ptr<const Transformer> draft_model = open_draft_model(config, tokenizer.get());
+  const std::unique_ptr<const Transformer> draft_model = open_draft_model(config, model, tokenizer.get());
   config.options.draft_model = draft_model.get();
   if (config.chooses() && !tokenizer) throw UsageError("--choices: the model has no tokenizer");
   const bool kept = !config.table.input.empty() || !config.record.empty();

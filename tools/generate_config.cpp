@@ -35,7 +35,8 @@ void GenerateConfig::visit(ConfigVisitor& v) {
   v.choice("rope_scaling", context.scaling, {"none", "linear", "dynamic", "yarn"},
            "reaches beyond the trained context");
   v.number("rope_factor", context.factor, {0, 1024}, "of rope_scaling; 0: the context over the trained one");
-  v.string("prompt_cache", options.prompt_cache, "file that keeps what was read of the first prompt");
+  v.string("prompt_cache", options.prompt_cache,
+           "file that keeps what was read of a first prompt, for prompts that begin alike");
   v.string("speculative", speculative, "none; lookup: drafts from the text; or the path of a draft model");
   v.integer("draft_tokens", options.draft_tokens, {1, 64}, "tokens drafted at a time, at most");
   v.strings("choices", choices.choices, "texts of which the likeliest is chosen, instead of writing");
@@ -190,8 +191,11 @@ void add_running_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f) {
       ->check(CLI::IsMember({"linear", "dynamic", "yarn"}));
   add_key<double>(app, f, "--rope-factor", "rope_factor", "Of --rope-scaling (default: by the context)",
                   "Speed");
-  add_key<std::string>(app, f, "--prompt-cache", "prompt_cache",
-                       "File that keeps what was read of the first prompt, for the next run", "Speed");
+  add_key<std::string>(
+      app, f, "--prompt-cache", "prompt_cache",
+      "File that keeps what was read of a first prompt, for runs whose prompts begin alike; delete it "
+      "for another beginning",
+      "Speed");
   add_key<std::string>(app, f, "--speculative", "speculative",
                        "lookup, or a draft model: the same text, checked several tokens at a time", "Speed");
   add_key<int64_t>(app, f, "--draft-tokens", "draft_tokens", "Tokens drafted at a time (default: 8)",

@@ -2,9 +2,7 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
-#include <span>
 #include <utility>
 
 #include "llmtool/core/error.h"
@@ -61,16 +59,29 @@ void Recorder::add(const GenerationResult& result, Json input) {
   store().add(record_of(result, std::move(input)));
 }
 
-void Recorder::hold(const GenerationResult& result, Json input) {
-  held_.push_back(record_of(result, std::move(input)));
+void Recorder::hold(const GenerationResult& result, Json input, int64_t equal) {
+  held_.push_back({record_of(result, std::move(input)), equal});
+}
+
+void Recorder::expect_known(const std::string& since) {
+  maybe_known_ = true;
+  since_ = since;
+  until_ = utc_now();
+}
+
+/// Rows may repeat: the table's records beyond those of its rows are the ones that were recorded without
+/// theirs. They come one behind the other, so that behind the first that is new all are.
+bool Recorder::is_known(const Held& held) {
+  maybe_known_ = maybe_known_ && store().count(held.record, since_, until_) > held.equal;
+  return maybe_known_;
 }
 
 void Recorder::write() {
-  const std::vector<Record> records = std::exchange(held_, {});
-  const auto known = std::min(records.size(), static_cast<size_t>(maybe_known_));
-  if (known > 0) store().import(std::span(records).first(known));
-  if (known < records.size()) store().add(std::span(records).subspan(known));
-  maybe_known_ -= static_cast<int64_t>(known);
+  std::vector<Record> records;
+  for (Held& held : std::exchange(held_, {})) {
+    if (!is_known(held)) records.push_back(std::move(held.record));
+  }
+  if (!records.empty()) store().add(records);
 }
 
 }  // namespace llmtool

@@ -24,22 +24,30 @@ class Recorder {
   /// `input`: the row that was asked, or its text; of a conversation a row with its messages. The answer is
   /// on the disk when add() returns.
   void add(const GenerationResult& result, Json input);
-  /// The same of answers that come fast: those held are on the disk when write() returns.
-  void hold(const GenerationResult& result, Json input);
+  /// The same of answers that come fast: those held are on the disk when write() returns. `equal`: how many
+  /// answers of this table in front of this one make the same record but for its time.
+  void hold(const GenerationResult& result, Json input, int64_t equal);
   void write();
-  /// The next `answers` may be there already, from a run that was killed.
-  void expect_known(int64_t answers) { maybe_known_ = answers; }
+  /// A run that was killed may have recorded the next answers of a table begun at `since`. They are not
+  /// recorded again.
+  void expect_known(const std::string& since);
 
  private:
+  struct Held {
+    Record record;
+    int64_t equal;
+  };
   Record record_of(const GenerationResult& result, Json input) const;
   RecordStore& store();
+  bool is_known(const Held& held);
 
   std::string database_;
   std::optional<RecordStore> store_;  // none before the first answer, where the file is not there
   Record common_;
-  std::vector<Record> held_;
+  std::vector<Held> held_;
   bool formed_;  // answers have a form
-  int64_t maybe_known_ = 0;
+  bool maybe_known_ = false;
+  std::string since_, until_;  // when those that may be known were recorded
 };
 
 }  // namespace llmtool

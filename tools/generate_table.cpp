@@ -1,13 +1,17 @@
 #include "generate_table.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
+#include <set>
+#include <span>
 #include <utility>
 
 #include "generate_config.h"
 #include "llmtool/core/clock.h"
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
+#include "llmtool/io/files.h"
 
 namespace llmtool {
 
@@ -24,6 +28,20 @@ bool same_file(const std::string& a, const std::string& b) {
   std::error_code none;
   if (fs::exists(a, none) && fs::exists(b, none)) return fs::equivalent(a, b, none);
   return fs::weakly_canonical(fs::absolute(a), none) == fs::weakly_canonical(fs::absolute(b), none);
+}
+
+/// The same for rows whose records differ in nothing but the time: of what a row holds beside its input, the
+/// prompt, the answer and its number of several. Read back from CSV, values are texts and none is missing.
+uint64_t record_key(const Json& row) {
+  static const std::set<std::string> kElse = {"index", "finish_reason", "complete",     "error",
+                                              "ids",   "logprobs",      "top_logprobs", "probabilities"};
+  std::map<std::string, std::string> parts;
+  for (const auto& [name, value] : row.items()) {
+    if (std::string text = plain_text(value); !text.empty() && !kElse.contains(name))
+      parts[name] = std::move(text);
+  }
+  const std::string key = json_line(Json(parts));
+  return hash64(std::as_bytes(std::span(key)));
 }
 }  // namespace
 
@@ -65,7 +83,9 @@ TableRun::TableRun(const TableSettings& settings, std::shared_ptr<const PromptWr
 
 void TableRun::open_output(const Json& made_by, bool overwrite) {
   if (settings_.output.empty()) return;
-  continued_ = !overwrite && fs::exists(settings_.output + ".run.json");
+  // Its settings are written once, before the first record.
+  if (const fs::path beside = settings_.output + ".run.json"; !overwrite && fs::exists(beside))
+    begun_ = utc_text(std::chrono::file_clock::to_sys(fs::last_write_time(beside)));
   output_.emplace(settings_.output, made_by, overwrite);
   resume();
 }
@@ -74,6 +94,7 @@ void TableRun::open_output(const Json& made_by, bool overwrite) {
 void TableRun::resume() {
   int64_t whole = 0, index = 0, sample = 0;  // rows of the output that are of whole groups
   int64_t cut = 0, whole_cut = 0;            // answers that ended early
+  std::vector<uint64_t> keys;                // of a group
   for (int64_t i = 0; i < output_->rows(); ++i) {
     const Json row = output_->row(i);
     const auto wrong = [&](const std::string& what) {
@@ -92,7 +113,9 @@ void TableRun::resume() {
     }
     cut += row.contains("complete") && plain_text(row["complete"]) == "false";
     const bool failed = row.contains("finish_reason") && row["finish_reason"] == "error";
+    if (!failed) keys.push_back(record_key(row));
     if (++sample < options_.num_samples && !failed) continue;
+    for (const uint64_t key : std::exchange(keys, {})) ++equal_[key];
     sample = 0;
     ++index;
     whole = i + 1;
@@ -164,11 +187,15 @@ Json TableRun::input_of(int64_t index) {
   return *blank_;
 }
 
-void TableRun::write(int64_t index, const Json& fields) {
+Json TableRun::row_of(int64_t index, const Json& fields) {
   Json row = Json::object();
   const Json input = input_of(index);
   for (const auto& [name, value] : input.items()) row[column(name, input)] = value;
   row.update(fields);
+  return row;
+}
+
+void TableRun::write(Json row) {
   if (!recorder_) return put(row);
   held_.push_back(std::move(row));
   if (held_.size() >= kMostHeld || now() - last_written_ > kHoldSeconds) write_held();
@@ -196,7 +223,7 @@ void TableRun::write_skipped(int64_t before) {
     none.index = skipped_.begin()->first;
     none.finish_reason = "error";
     none.error = skipped_.begin()->second;
-    write(none.index, fields_of(none));
+    write(row_of(none.index, fields_of(none)));
     skipped_.erase(skipped_.begin());
   }
 }
@@ -222,13 +249,14 @@ Json TableRun::fields_of(const GenerationResult& r) const {
 void TableRun::deliver(const GenerationResult& r, Recorder* recorder) {
   const bool failed = !r.error.empty();
   write_skipped(r.index);
+  Json row = row_of(r.index, fields_of(r));
   if (failed) {
     warn(r.error);
     ++skipped_count_;
   } else if (recorder) {
-    recorder->hold(r, rows_[r.index]);
+    recorder->hold(r, rows_[r.index], equal_[record_key(row)]++);
   }
-  write(r.index, fields_of(r));
+  write(std::move(row));
   tokens_ += static_cast<int64_t>(r.ids.size());
   if (failed || r.sample + 1 == options_.num_samples) show_progress_of(r.index + 1);
 }
@@ -268,8 +296,7 @@ void TableRun::add_choice(Json& fields, bool scored) const {
 int TableRun::go_through(const std::function<void(const Generator::Source&)>& ask, Recorder* recorder) {
   began_ = last_written_ = now();
   recorder_ = recorder;
-  // As many as one that was killed may have recorded without their rows.
-  if (recorder && continued_) recorder->expect_known(static_cast<int64_t>(kMostHeld) + options_.num_samples);
+  if (recorder && !begun_.empty()) recorder->expect_known(begun_);
   try {
     try {
       ask(show_prompt_ ? shown_prompts(source()) : source());

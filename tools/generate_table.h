@@ -50,7 +50,8 @@ class TableRun {
   void pass_over(int64_t index, const std::string& error);
   void deliver(const GenerationResult& result, Recorder* recorder);
   Json input_of(int64_t index);
-  void write(int64_t index, const Json& fields);
+  Json row_of(int64_t index, const Json& fields);
+  void write(Json row);
   void put(const Json& row);
   void write_held();
   Json fields_of(const GenerationResult& result) const;
@@ -69,8 +70,9 @@ class TableRun {
   bool details_, show_prompt_;
   int code_ = 0;
   std::optional<AnswerFile> output_;
-  bool continued_ = false;
-  std::optional<Json> blank_;  // the columns of a row that can be read, without values
+  std::string begun_;                  // when the table that is continued was
+  std::map<uint64_t, int64_t> equal_;  // answers there, by record_key
+  std::optional<Json> blank_;          // the columns of a row that can be read, without values
   Recorder* recorder_ = nullptr;
   std::vector<Json> held_;                  // rows whose records are not written yet
   int64_t next_ = 0, first_ = 0;            // row to ask; first that was not done before

@@ -1,7 +1,5 @@
 #include "llmtool/data/token_shard.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -108,18 +106,12 @@ TokenId TokenShard::largest() const {
 }
 
 TokenShardWriter::TokenShardWriter(const std::filesystem::path& path, const Tokenizer& tokenizer)
-    : path_(path),
-      temporary_(path.string() + ".tmp"),
-      file_(temporary_),
+    : file_(path),
       hash_(tokenizer.hash()),
       eos_(tokenizer.eos_id()),
       width_(tokenizer.vocab_size() <= 65536 ? 2 : 4) {
   const std::array<char, kHeader> empty{};
   file_.write(empty.data(), empty.size());
-}
-
-TokenShardWriter::~TokenShardWriter() {
-  if (!finished_) ::unlink(temporary_.c_str());
 }
 
 void TokenShardWriter::write(std::span<const TokenId> ids) {
@@ -141,10 +133,7 @@ void TokenShardWriter::finish() {
   header.hash = hash_;
   header.eos = eos_;
   file_.rewrite(0, &header, sizeof header);
-  file_.close();
-  std::filesystem::rename(temporary_, path_);
-  sync_folder(path_.parent_path());
-  finished_ = true;
+  file_.commit();
 }
 
 }  // namespace llmtool

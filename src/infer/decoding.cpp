@@ -52,7 +52,7 @@ TokenId Generator::Impl::draft_token(Slot& slot, std::optional<HeldText>& held, 
     follow(held, id);
   } catch (const UsageError&) {
     throw;
-  } catch (const Error&) {  // nothing may come there, where the answer need not go
+  } catch (const Error&) {  // nothing that the draft model knows may come there, where the answer need not go
     held.reset();
   }
   slot.history.mirostat_bound = bound;

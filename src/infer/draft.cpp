@@ -1,6 +1,7 @@
 #include "llmtool/infer/draft.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "llmtool/core/error.h"
 #include "llmtool/infer/prompt_memory.h"
@@ -37,6 +38,10 @@ void check_same_vocabulary(const Tokenizer& tokenizer, const Tokenizer& other) {
   }
 }
 
+bool DraftModel::knows(std::span<const TokenId> ids) const {
+  return std::all_of(ids.begin(), ids.end(), [&](TokenId id) { return id < model_.config().vocab_size; });
+}
+
 /// Brings the cache to the text but for its last tokens, which are decoded with the others'.
 void DraftModel::catch_up(Request& r) {
   constexpr int64_t kLeft = 4;  // tokens that need not be read on their own
@@ -50,6 +55,10 @@ void DraftModel::catch_up(Request& r) {
   if (!s.cache->can_cut(known)) known = 0;
   s.cache->cut(known);
   s.ids.assign(r.text.begin(), r.text.begin() + known);
+  if (!knows(r.text.subspan(static_cast<size_t>(known)))) {
+    r.most = 0;
+    return;
+  }
   if (n - known <= kLeft && model_.room(*s.cache) >= n - known) return;
   const auto more = r.text.subspan(static_cast<size_t>(known), static_cast<size_t>(n - 1 - known));
   workspace_.run([&](Exec& exec) { model_.forward(exec, more, *s.cache, {}); });
@@ -70,7 +79,7 @@ void DraftModel::propose(std::vector<Request>& requests) {
       std::vector<TokenId> next(
           r.text.begin() + static_cast<std::ptrdiff_t>(std::min(s.ids.size(), r.text.size())), r.text.end());
       if (place > 0) next = {r.drafts.back()};
-      if (model_.room(*s.cache) < static_cast<int64_t>(next.size())) {
+      if (model_.room(*s.cache) < static_cast<int64_t>(next.size()) || !knows(next)) {
         r.most = place;
         continue;
       }
@@ -86,8 +95,9 @@ void DraftModel::propose(std::vector<Request>& requests) {
       model_.decode(exec, ids, caches, Tensor(logits.data(), {static_cast<int64_t>(ids.size()), V}));
     });
     for (size_t i = 0; i < writing.size(); ++i) {
-      const std::span<const float> row(logits.data() + last_rows[i] * static_cast<size_t>(V),
-                                       static_cast<size_t>(V));
+      const auto own = logits.begin() + static_cast<std::ptrdiff_t>(last_rows[i]) * V;
+      std::vector<float> row(own, own + std::min(V, vocabulary_));
+      row.resize(static_cast<size_t>(vocabulary_), -std::numeric_limits<float>::infinity());
       writing[i]->drafts.push_back(writing[i]->choose(row, place));
     }
   }

@@ -67,13 +67,7 @@ struct Generator::Impl {
       prompt_file.emplace(options.prompt_cache, m, t, p, options.kv_cache_type);
       memory.keep_for_good(prompt_file->read(false));
     }
-    if (!options.draft_model) return;
-    if (const int64_t own = m.config().vocab_size, drafts = options.draft_model->config().vocab_size;
-        own != drafts) {
-      throw UsageError(
-          cat("the draft model: expected the model's vocabulary of ", own, " tokens, found ", drafts));
-    }
-    drafter.emplace(*options.draft_model, p);
+    if (options.draft_model) drafter.emplace(*options.draft_model, m.config().vocab_size, p);
   }
 
   /// Throws UsageError where the options do not fit together.

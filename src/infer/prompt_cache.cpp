@@ -5,8 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
 #include "llmtool/core/workspace.h"
 #include "llmtool/io/files.h"
+#include "text/common_prefix.h"
 
 namespace llmtool {
 
@@ -198,7 +200,10 @@ PromptCacheFile::PromptCacheFile(std::filesystem::path path, const Transformer& 
       key_{fingerprint_of(model, pool), tokenizer ? tokenizer->hash() : 0, type} {}
 
 ReadText PromptCacheFile::read(bool whole) const {
-  if (!std::filesystem::exists(path_) || std::filesystem::is_empty(path_)) return {};
+  std::error_code none;
+  const bool is_file = std::filesystem::is_regular_file(path_, none);
+  if (is_file ? std::filesystem::file_size(path_, none) == 0 : !std::filesystem::exists(path_, none))
+    return {};
   const MappedFile file(path_);
   const std::vector<int32_t> virtual_ids = model_.virtual_ids();
   ReadText text = read_prompt_cache(file.bytes(), path_.string(), key_, model_.config(), virtual_ids, whole);
@@ -207,8 +212,14 @@ ReadText PromptCacheFile::read(bool whole) const {
 }
 
 void PromptCacheFile::offer(const ReadText& text) {
-  if (std::exchange(offered_, true) || text.ids == known_) return;
-  write_file(path_, prompt_cache_bytes(key_, text));
+  if (std::exchange(offered_, true)) return;
+  const size_t lost = known_.size() - common_prefix(known_, text.ids);
+  if (static_cast<int64_t>(lost) >= kWorthCopying || text.ids.size() < 2 * known_.size()) return;
+  try {
+    write_file(path_, prompt_cache_bytes(key_, text));
+  } catch (const Error& e) {
+    warn(cat("the prompt cache is not kept: ", e.what()));
+  }
 }
 
 }  // namespace llmtool

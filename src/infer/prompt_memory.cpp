@@ -6,10 +6,6 @@
 
 namespace llmtool {
 
-namespace {
-constexpr int64_t kWorthCopying = 16;  // ids
-}
-
 int64_t text_context(const Transformer& model, int64_t limit) {
   const int64_t own = model.config().context(),
                 virtual_count = static_cast<int64_t>(model.virtual_ids().size());

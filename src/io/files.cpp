@@ -1,12 +1,15 @@
 #include "llmtool/io/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <random>
 
 #include "llmtool/core/error.h"
 
@@ -90,17 +93,53 @@ void write_file(const fs::path& path, std::string_view contents) {
   file.commit();
 }
 
-AtomicFile::AtomicFile(const fs::path& path)
-    : path_(path), temporary_(path.string() + ".tmp"), writer_(temporary_) {}
+namespace {
+/// What writers that were killed have left beside the file: nobody holds a lock on it.
+void remove_stale(const fs::path& path) {
+  const std::string beginning = path.filename().string() + ".tmp-";
+  const fs::path folder = path.parent_path();
+  std::error_code ignored;
+  for (fs::directory_iterator at(folder.empty() ? "." : folder, ignored), end; !ignored && at != end;
+       at.increment(ignored)) {
+    const fs::path& other = at->path();
+    const std::string name = other.filename().string();
+    if (!name.starts_with(beginning) || name.size() != beginning.size() + 8) continue;
+    const Descriptor file{::open(other.c_str(), O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)};
+    if (file.fd >= 0 && ::flock(file.fd, LOCK_EX | LOCK_NB) == 0) ::unlink(other.c_str());
+  }
+}
+}  // namespace
+
+AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
+  remove_stale(path);
+  std::random_device random;
+  while (!writer_) {
+    char suffix[16];
+    std::snprintf(suffix, sizeof suffix, ".tmp-%08x", static_cast<unsigned>(random()));
+    temporary_ = path.string() + suffix;
+    const int fd = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0 && errno == EEXIST) continue;
+    if (fd < 0) fail(path, "cannot be written");
+    writer_.emplace(path, fd);
+    // Another writer may take it for stale until it is locked. Where locks are unknown nobody does.
+    struct stat info {};
+    const bool taken = (::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) ||
+                       (::fstat(fd, &info) == 0 && info.st_nlink == 0);
+    if (!taken) continue;
+    writer_.reset();
+    ::unlink(temporary_.c_str());
+  }
+}
 
 AtomicFile::~AtomicFile() {
   if (!committed_) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::commit() {
-  writer_.close();
+  writer_->sync();
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "cannot be replaced");
   committed_ = true;
+  writer_->close();  // and with it the lock, which nobody heeds under the new name
   sync_folder(path_.parent_path());
 }
 
@@ -130,8 +169,12 @@ void FileWriter::rewrite(size_t offset, const void* data, size_t bytes) {
   }
 }
 
-void FileWriter::close() {
+void FileWriter::sync() {
   if (::fsync(fd_) != 0) fail(path_, "cannot be synchronised");
+}
+
+void FileWriter::close() {
+  sync();
   const int fd = fd_;
   fd_ = -1;
   if (::close(fd) != 0) fail(path_, "cannot be closed");

@@ -13,13 +13,30 @@ std::string_view trimmed(std::string_view text) {
   return from == std::string_view::npos ? "" : text.substr(from, text.find_last_not_of(kSpace) + 1 - from);
 }
 
+/// The same of JSON and of what is none, with numbers that a double holds: each run of digits has its first
+/// two alone.
+std::string with_short_numbers(std::string_view text) {
+  std::string result;
+  bool quoted = false;
+  size_t digits = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    digits = !quoted && c >= '0' && c <= '9' ? digits + 1 : 0;
+    if (digits > 2) continue;
+    result += c;
+    if (c == '"') quoted = !quoted;
+    if (quoted && c == '\\' && i + 1 < text.size()) result += text[++i];
+  }
+  return result;
+}
+
 /// One text for equal values: numbers by all their digits, which a double would round; nothing where the text
 /// is no JSON.
 std::optional<std::string> canonical(std::string_view text) {
   if (constexpr std::string_view kMark = "\xEF\xBB\xBF"; text.starts_with(kMark))
     text.remove_prefix(kMark.size());
   try {
-    parse_json(text, "");
+    parse_json(with_short_numbers(text), "");
   } catch (const Error&) {
     return {};
   }

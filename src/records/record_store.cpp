@@ -116,9 +116,9 @@ class RecordStore::Writing {
   void import(const Record& r, ImportCounts& counts);
   void judge(const Judgement& j);
   void commit() { transaction_.commit(); }
+  static Variant template_of(const Record& r);
 
  private:
-  static Variant template_of(const Record& r);
   std::optional<int64_t> template_row(const Record& r);
 
   Database& db_;
@@ -277,6 +277,15 @@ void RecordStore::judge(std::span<const Judgement> judgements) {
   writing.commit();
 }
 
+int64_t RecordStore::count(const Record& record, const std::string& from, const std::string& until) const {
+  Statement found(*db_, "SELECT count(*) FROM records WHERE content = ? AND time >= ? AND time < ?");
+  found.bind(std::string_view(content_hash(record, Writing::template_of(record))))
+      .bind(std::string_view(from))
+      .bind(std::string_view(until));
+  found.step();
+  return found.integer(0);
+}
+
 Record RecordStore::get(int64_t id) const {
   Statement found(*db_, cat("SELECT ", columns_, kTables, " WHERE r.id = ?"));
   if (!found.bind(id).step())
@@ -347,9 +356,10 @@ std::vector<Tally> RecordStore::tallies(const RecordFilter& filter) const {
   return found;
 }
 
-std::string utc_now() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+std::string utc_now() { return utc_text(std::chrono::system_clock::now()); }
+
+std::string utc_text(std::chrono::system_clock::time_point time) {
+  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
   const std::time_t seconds = micros / 1'000'000;
   std::tm parts{};
   gmtime_r(&seconds, &parts);

@@ -36,8 +36,14 @@ class Tables : public test::RunTest {
     EXPECT_EQ(r.code, 2) << r.err;
     EXPECT_SAYS(r.err, said);
   }
-  size_t records() const {
-    return json_rows(run_program("llmtool", {"records", "export", path("r.db"), "--to", "jsonl"}).out).size();
+  size_t records(const std::string& database = "r.db") const {
+    const RunResult r = run_program("llmtool", {"records", "export", path(database), "--to", "jsonl"});
+    return json_rows(r.out).size();
+  }
+  static std::string repeated(const std::string& text, int times) {
+    std::string all;
+    for (int i = 0; i < times; ++i) all += text;
+    return all;
   }
 };
 
@@ -130,6 +136,27 @@ TEST_F(Tables, NoAnswerIsRecordedTwice) {
     ASSERT_EQ(ask("a.jsonl", record).code, 0);
     EXPECT_EQ(read_text(place / "a.jsonl"), whole);
     EXPECT_EQ(records(), 40u);
+  }
+  // Rows that repeat have answers of their own, behind a stop and where they are added.
+  const Arguments all = {"--record", path("s.db"), "--temperature", "0"};
+  std::string same = repeated("{\"who\": \"the cat\"}\n", 100);
+  for (const char* name : {"same.jsonl", "same.csv"}) {
+    fs::remove(place / "s.db");
+    write_text(place / "rows.jsonl", same);
+    ASSERT_EQ(ask(name, all).code, 0);
+    EXPECT_EQ(records("s.db"), 100u);
+    const std::string answers = read_text(place / name);
+    write_text(place / name, answers.substr(0, answers.size() * 2 / 3));
+    ASSERT_EQ(ask(name, all).code, 0);
+    EXPECT_EQ(records("s.db"), 100u);
+    write_text(place / "rows.jsonl", same + same);
+    ASSERT_EQ(ask(name, all).code, 0);
+    EXPECT_EQ(records("s.db"), 200u);
+    // The same answers of another table are other ones.
+    ASSERT_EQ(ask(name, {"--record", path("s.db"), "--temperature", "0", "--overwrite"}).code, 0);
+    write_text(place / name, read_text(place / name).substr(0, answers.size()));
+    ASSERT_EQ(ask(name, all).code, 0);
+    EXPECT_EQ(records("s.db"), 400u);
   }
   // The template is called by its file's name, wherever it lies.
   const RunResult list = run_program("llmtool", {"records", "export", path("r.db"), "--to", "jsonl"});

@@ -44,22 +44,17 @@ class TokenShard {
 class TokenShardWriter {
  public:
   TokenShardWriter(const std::filesystem::path& path, const Tokenizer& tokenizer);
-  ~TokenShardWriter();
-  TokenShardWriter(const TokenShardWriter&) = delete;
-  TokenShardWriter& operator=(const TokenShardWriter&) = delete;
 
   void write(std::span<const TokenId> ids);
   void finish();
   int64_t count() const { return count_; }
 
  private:
-  std::filesystem::path path_, temporary_;
-  FileWriter file_;
+  AtomicFile file_;
   uint64_t hash_;
   TokenId eos_;
   int width_;
   int64_t count_ = 0;
-  bool finished_ = false;
 };
 
 }  // namespace llmtool

@@ -19,7 +19,8 @@ std::vector<TokenId> look_up(std::span<const TokenId> text, int64_t most);
 /// Throws UsageError naming the first id that stands for another piece in the other tokenizer.
 void check_same_vocabulary(const Tokenizer& tokenizer, const Tokenizer& other);
 
-/// A smaller model of the same vocabulary that writes ahead.
+/// A smaller model of the same tokens that writes ahead. Its embedding may have other rows behind the last
+/// token than the model's: an id that it lacks is never drafted, and a text that has one gets no drafts.
 class DraftModel {
  public:
   /// What it has read of one answer's text.
@@ -36,14 +37,18 @@ class DraftModel {
     std::vector<TokenId> drafts = {};
   };
 
-  DraftModel(const Transformer& model, ThreadPool& pool) : model_(model), workspace_(pool) {}
+  /// `vocabulary`: V, of the model that checks the drafts.
+  DraftModel(const Transformer& model, int64_t vocabulary, ThreadPool& pool)
+      : model_(model), vocabulary_(vocabulary), workspace_(pool) {}
   /// Fills the drafts of all of them, less where its context ends.
   void propose(std::vector<Request>& requests);
 
  private:
   void catch_up(Request& request);
+  bool knows(std::span<const TokenId> ids) const;
 
   const Transformer& model_;
+  int64_t vocabulary_;
   Workspace workspace_;
 };
 

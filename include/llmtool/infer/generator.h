@@ -46,7 +46,8 @@ struct GenerationOptions {
 
   /// Speculation: tokens are drafted and checked in one pass. A draft that is what would have been drawn
   /// stays, so that the text is the same as without, whatever the temperature. Drafts come from the text
-  /// itself (what followed when it last had these tokens) or from a smaller model of the same vocabulary.
+  /// itself (what followed when it last had these tokens) or from a smaller model of the same tokens
+  /// (check_same_vocabulary).
   bool look_up = false;
   const Transformer* draft_model = nullptr;
   int64_t draft_tokens = 8;  // of one pass, at most

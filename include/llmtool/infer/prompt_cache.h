@@ -29,15 +29,16 @@ ReadText read_prompt_cache(std::span<const std::byte> bytes, const std::string& 
                            const PromptCacheKey& key, const ModelConfig& config,
                            std::span<const int32_t> virtual_ids, bool whole);
 
-/// The file of --prompt-cache: read where it is there, written with the first text of a run unless it holds
-/// that already.
+/// The file of --prompt-cache: read where it is there, and written with the first text of a run where it is
+/// not. What it holds, often a header that many prompts begin with, then stays but for texts at least twice
+/// as long that begin alike: all of it but less than kWorthCopying ids.
 class PromptCacheFile {
  public:
   PromptCacheFile(std::filesystem::path path, const Transformer& model, const Tokenizer* tokenizer,
                   ThreadPool& pool, DType type);
   /// Empty where there is no file yet.
   ReadText read(bool whole) const;
-  /// Only the first call does something. Throws Error where the file cannot be written.
+  /// Only the first call does something. Warns where the file cannot be written: no answer depends on it.
   void offer(const ReadText& text);
 
  private:

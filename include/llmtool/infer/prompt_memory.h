@@ -10,6 +10,8 @@
 
 namespace llmtool {
 
+constexpr int64_t kWorthCopying = 16;  // ids that texts share, at least
+
 /// Positions of a text, prompt and answer, behind the adapter's virtual tokens; `limit`: of all of them,
 /// where that is less than the model has; 0: none.
 int64_t text_context(const Transformer& model, int64_t limit = 0);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,11 +41,14 @@ void write_file(const std::filesystem::path& path, std::string_view contents);
 class FileWriter {
  public:
   explicit FileWriter(const std::filesystem::path& path);
+  /// Of a descriptor that is open; `path` is for messages.
+  FileWriter(const std::filesystem::path& path, int fd) : path_(path), fd_(fd) {}
   ~FileWriter();
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
   void write(const void* data, size_t bytes);
   void rewrite(size_t offset, const void* data, size_t bytes);  // of what has been written
+  void sync();                                                  // fsync
   void close();  // fsync and close; the destructor closes without a promise
 
  private:
@@ -55,19 +59,22 @@ class FileWriter {
 void sync_folder(const std::filesystem::path& folder);  // fsync of the directory itself
 
 /// A file that is whole or not there: written beside the target, which `commit` replaces. Without a commit
-/// the destructor removes what was written and the old file stays as it was.
+/// the destructor removes what was written and the old file stays as it was. Each of several writers has a
+/// file of its own, target.tmp-XXXXXXXX, which it holds a lock on: one of a writer that was killed goes with
+/// the next.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
-  void write(const void* data, size_t bytes) { writer_.write(data, bytes); }
+  void write(const void* data, size_t bytes) { writer_->write(data, bytes); }
+  void rewrite(size_t offset, const void* data, size_t bytes) { writer_->rewrite(offset, data, bytes); }
   void commit();  // fsync, rename, fsync of the folder
 
  private:
   std::filesystem::path path_, temporary_;
-  FileWriter writer_;
+  std::optional<FileWriter> writer_;
   bool committed_ = false;
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 // RecordStore: a SQLite file of what a model was asked, what came back, and whether that was right.
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -89,6 +90,9 @@ class RecordStore {
   /// settings and sample, and at the same time if they say one. One that is there gets the verdict and the
   /// expected answer that it lacks.
   ImportCounts import(std::span<const Record> records);
+  /// How many are there with this one's question, answer, template, model, settings and sample, made from
+  /// `from` on and before `until`.
+  int64_t count(const Record& record, const std::string& from, const std::string& until) const;
   /// In one transaction. Throws UsageError on an id that is not there.
   void judge(std::span<const Judgement> judgements);
 
@@ -114,7 +118,8 @@ class RecordStore {
 std::vector<Variant> select_variants(const std::vector<Variant>& known, const std::string& selector,
                                      const char* what);
 
-std::string utc_now();  // "2026-05-01T12:00:00.000000Z"
+std::string utc_text(std::chrono::system_clock::time_point time);  // "2026-05-01T12:00:00.000000Z"
+std::string utc_now();
 /// 16 hex digits that name a text, as a template's version does; of settings their keys' order does not
 /// count.
 std::string version_of_text(const std::string& text);

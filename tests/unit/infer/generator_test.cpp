@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "llmtool/core/error.h"
 #include "llmtool/core/rng.h"
 #include "llmtool/infer/draft.h"
@@ -246,13 +248,36 @@ TEST(LookUp, FollowsTheLongestEndThatStoodBefore) {
   EXPECT_EQ(found({1, 2, 1, 2}, 0), Ids{});
 }
 
-TEST_F(Answers, ADraftModelOfAnotherVocabularyIsRefused) {
-  ModelConfig c = config();
-  c.vocab_size = 41;
-  const Transformer other(c);
+/// The model's own weights with fewer rows of the embedding, and with more, whose tokens would be likely.
+TEST_F(Answers, ADraftModelMayBePaddedOtherwise) {
   GenerationOptions options;
-  options.draft_model = &other;
-  EXPECT_THROW(run(options), UsageError);
+  options.max_new_tokens = 24;
+  for (const double temperature : {0.0, 1.0}) {
+    options.sampling.temperature = temperature;
+    options.draft_model = nullptr;
+    const auto expected = run(options);
+    for (const int64_t V : {20, 39, 48}) {
+      ModelConfig c = config();
+      c.vocab_size = V;
+      Transformer padded(c);
+      padded.initialize(3);
+      auto own = model.params().list().begin();
+      for (Param& p : padded.params().list()) {
+        const size_t n = std::min(p.value.bytes(), own->value.bytes());
+        std::memcpy(p.value.data, (own++)->value.data, n);
+      }
+      options.draft_model = &padded;
+      const auto found = run(options);
+      ASSERT_EQ(found.size(), expected.size());
+      int64_t accepted = 0;
+      for (size_t i = 0; i < found.size(); ++i) {
+        EXPECT_EQ(found[i].ids, expected[i].ids) << V;
+        EXPECT_EQ(found[i].logprobs, expected[i].logprobs) << V;
+        accepted += found[i].accepted;
+      }
+      if (V > 20) EXPECT_GT(accepted, 0) << V;  // of half the tokens few answers go far
+    }
+  }
 }
 
 /// Prompts that begin alike are read once, with the bits that they have alone.

@@ -82,7 +82,39 @@ TEST_F(PromptCache, AnswersAreTheSameWithAndWithout) {
       }
       EXPECT_EQ(answer(prompt(n, 9), true).prompt_copied, static_cast<int64_t>(n));
       EXPECT_EQ(answer(prompt(n, 5), true).prompt_copied, static_cast<int64_t>(n));
-      EXPECT_EQ(answer(prompt(n, 5), true).prompt_copied, static_cast<int64_t>(n));  // its own now
+    }
+  }
+}
+
+TEST_F(PromptCache, AHeaderStaysWhateverComesBetween) {
+  const auto copied = [&](const std::vector<TokenId>& text) { return answer(text, true).prompt_copied; };
+  const std::vector<TokenId> unrelated(50, 39);
+  answer({38, 38, 38}, true);
+  answer(prompt(20, 1), true);  // nothing is lost: three ids are not worth copying
+  EXPECT_EQ(copied(prompt(20, 2)), 20);
+  const std::string bytes = read_file(file);
+  EXPECT_EQ(copied(unrelated), 0);
+  EXPECT_EQ(copied(prompt(20, 3)), 20);
+  EXPECT_EQ(read_file(file), bytes) << "was written again";
+  EXPECT_EQ(copied(prompt(100, 4)), 20);  // goes on, and is twice as long
+  EXPECT_EQ(copied(prompt(100, 5)), 100);
+}
+
+TEST_F(PromptCache, NoAnswerDependsOnWriting) {
+  const GenerationResult plain = answer(prompt(30, 1), false);
+  file = place / "no" / "header.kv";
+  EXPECT_EQ(answer(prompt(30, 1), true).ids, plain.ids);
+  EXPECT_FALSE(std::filesystem::exists(file));
+}
+
+TEST_F(PromptCache, WhatIsNoFileIsRefused) {
+  for (const std::filesystem::path& other : {std::filesystem::path("/dev/null"), place.path()}) {
+    file = other;
+    try {
+      answer(prompt(30, 1), true);
+      ADD_FAILURE() << other;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.what(), other.string() + ": expected a file");
     }
   }
 }

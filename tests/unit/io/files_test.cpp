@@ -8,6 +8,7 @@
 
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "llmtool/core/error.h"
 #include "support.h"
@@ -76,7 +77,47 @@ TEST(WriteFile, AFailureLeavesTheOldFile) {
   EXPECT_SAYS(message_of([&] { write_file(folder / "no/such/folder", "x"); }), "cannot be written");
   fs::create_directories(folder / "taken");
   EXPECT_SAYS(message_of([&] { write_file(folder / "taken", "x"); }), "cannot be replaced");
-  EXPECT_FALSE(fs::exists(folder / "taken.tmp"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
+}
+
+TEST(AtomicFile, WritersOfOneFileDoNotMeet) {
+  test::TempFolder folder;
+  const auto count = [&] {
+    return std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator());
+  };
+  {
+    AtomicFile first(folder / "a"), second(folder / "a");
+    first.write("one", 3);
+    second.write("another", 7);
+    EXPECT_EQ(count(), 2);
+    first.commit();
+    EXPECT_EQ(test::read_text(folder / "a"), "one");
+    second.commit();
+  }
+  EXPECT_EQ(test::read_text(folder / "a"), "another");
+  std::vector<std::thread> writers;
+  for (const char letter : std::string("abcd")) {
+    writers.emplace_back([&, letter] {
+      for (int i = 0; i < 50; ++i) write_file(folder / "a", std::string(10'000, letter));
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  const std::string last = test::read_text(folder / "a");
+  EXPECT_EQ(last, std::string(10'000, last[0]));
+  EXPECT_EQ(count(), 1);
+}
+
+TEST(AtomicFile, WhatAKilledWriterLeftGoesWithTheNext) {
+  test::TempFolder folder;
+  test::write_text(folder / "a.tmp-0123abcd", "left behind");
+  test::write_text(folder / "b.tmp-0123abcd", "of another file");
+  AtomicFile living(folder / "a");
+  write_file(folder / "a", "x");
+  EXPECT_FALSE(fs::exists(folder / "a.tmp-0123abcd"));
+  EXPECT_TRUE(fs::exists(folder / "b.tmp-0123abcd"));
+  living.write("y", 1);
+  living.commit();
+  EXPECT_EQ(test::read_text(folder / "a"), "y");
 }
 
 TEST(FileWriter, SaysThatTheDiskIsFull) {

@@ -13,6 +13,7 @@ using Kind = JudgeRule::Kind;
 using Outcome = Judge::Outcome;
 
 TEST(Judges, SayWhatIsRight) {
+  const std::string huge = "1" + std::string(400, '0');
   const struct {
     JudgeRule rule;
     const char *response, *expected;
@@ -43,6 +44,12 @@ TEST(Judges, SayWhatIsRight) {
       {{Kind::json_equal, "", false}, "\"\\u0061\"", "\"a\"", Outcome::right},
       {{Kind::json_equal, "", false}, "{\"a\": 1", "{\"a\":1}", Outcome::wrong},
       {{Kind::json_equal, "", false}, "1", "one", Outcome::expected_not_json},
+      {{Kind::json_equal, "", false}, "[10e399]", "[1e400]", Outcome::right},
+      {{Kind::json_equal, "", false}, "[1e401]", "[1e400]", Outcome::wrong},
+      {{Kind::json_equal, "", false}, "1e400", huge.c_str(), Outcome::right},
+      {{Kind::json_equal, "", false}, "\"\\\"1e400\"", "\"\\\"1e401\"", Outcome::wrong},
+      {{Kind::json_equal, "", false}, "[1e400]", "[1e400", Outcome::expected_not_json},
+      {{Kind::json_equal, "", false}, "1e400", "01e400", Outcome::expected_not_json},
       {{Kind::json_equal, "", false}, "1", nullptr, Outcome::no_expected},
   };
   for (const auto& row : rows) {

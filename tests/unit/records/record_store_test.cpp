@@ -165,6 +165,11 @@ TEST_F(RecordStoreTest, ImportsARecordOnce) {
   r.time = "2020-01-01T00:00:00Z";
   EXPECT_EQ(store.import({&r, 1}).added, 1) << "at another time it is another answer";
   EXPECT_EQ(store.import({&r, 1}).known, 1);
+  EXPECT_EQ(store.count(r, "", "9"), 2);
+  EXPECT_EQ(store.count(r, r.time, "2021"), 1);
+  EXPECT_EQ(store.count(r, "", r.time), 0);
+  r.sample = 7;
+  EXPECT_EQ(store.count(r, "", "9"), 0);
 }
 
 TEST_F(RecordStoreTest, OtherFilesAreRefusedAndStayAsTheyAre) {
