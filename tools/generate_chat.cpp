@@ -1,14 +1,17 @@
 #include "generate_chat.h"
 
+#include <langinfo.h>
 #include <unistd.h>
 // After unistd.h: it wants size_t.
 #include <editline/readline.h>
 
+#include <clocale>
 #include <csetjmp>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
+#include <string_view>
 
 #include "generate_io.h"
 #include "llmtool/core/error.h"
@@ -30,6 +33,12 @@ sigjmp_buf prompt_begin;
 void on_interrupt(int) {
   stop_wanted = 1;
   if (at_prompt) siglongjmp(prompt_begin, 1);
+}
+
+/// The line editor drops characters that the locale does not know. Numbers stay those of C.
+void type_utf8() {
+  std::setlocale(LC_CTYPE, "");
+  if (std::string_view(::nl_langinfo(CODESET)) != "UTF-8") std::setlocale(LC_CTYPE, "C.UTF-8");
 }
 
 /// A line with the editor; nullptr at the end of the input. A jump passes no destructor.
@@ -81,6 +90,7 @@ class Chat {
     std::optional<InterruptWatch> watch;
     if (terminal_) {
       watch.emplace();
+      type_utf8();
       info("/help lists the commands.");
     }
     while (const std::optional<std::string> line = read_line()) {
