@@ -138,7 +138,11 @@ TEST_F(Tables, NoAnswerIsRecordedTwice) {
 
 TEST_F(Tables, ACutFormIsToldAgainWhereTheTableIsContinued) {
   const Arguments form = {"--regex", "[a-z]{40}"};
-  EXPECT_EQ(ask("a.csv", form).code, 3);
+  const RunResult cut = ask("a.csv", form);
+  EXPECT_EQ(cut.code, 3);
+  EXPECT_SAYS(cut.err, "3 answers ended before they were whole; the first: ");
+  EXPECT_SAYS(cut.err, "rows.jsonl: row 1: a larger --max-new-tokens gives it room");
+  EXPECT_EQ(cut.err.find("prompt 1"), std::string::npos);
   const RunResult again = ask("a.csv", form);
   EXPECT_EQ(again.code, 3);
   EXPECT_SAYS(again.err, "3 answers there ended before they were whole");
