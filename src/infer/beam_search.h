@@ -13,6 +13,7 @@ struct Hypothesis {
   double sum = 0;                // of logprobs
   double score = 0;              // the sum over length to the power of the length penalty
   bool finished = false;         // by a stop id or the token limit
+  bool cut = false;              // it was being written when the search was stopped
 };
 
 /// The `num_beams` best, the best first. `cache` has been read up to the prompt's last id, behind which

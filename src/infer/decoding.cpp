@@ -107,6 +107,10 @@ void Generator::Impl::decode() {
     if (!slot->done) active.push_back(slot.get());
   }
   if (active.empty()) return;
+  if (stopped()) {
+    for (Slot* const slot : active) end(*slot, "stopped");
+    return;
+  }
   const std::vector<std::vector<TokenId>> drafts = draft(active);
   std::vector<KvCache*> caches;
   std::vector<int32_t> ids;
@@ -137,8 +141,8 @@ void Generator::Impl::search_beams(Prefix& p) {
     describe(slot->result, p);
     GenerationResult& r = slot->result;
     Hypothesis h = found.empty() ? Hypothesis{} : std::move(found[static_cast<size_t>(i)]);
-    const bool stopped = !h.ids.empty() && stops_at(h.ids.back());
-    if (stopped) h.ids.pop_back();
+    const bool stops = !h.ids.empty() && !h.cut && stops_at(h.ids.back());
+    if (stops) h.ids.pop_back();
     for (const TokenId id : h.ids) slot->text.push(id);
     slot->text.finish();
     r.text = slot->text.text();
@@ -146,7 +150,7 @@ void Generator::Impl::search_beams(Prefix& p) {
     if (options.logprobs >= 0) r.logprobs = std::move(h.logprobs);
     r.ids = std::move(h.ids);
     r.score = h.score;
-    r.finish_reason = stopped ? "stop" : "length";
+    r.finish_reason = stops ? "stop" : h.cut ? "stopped" : "length";
     r.seconds = now() - began;
     slot->done = true;
     slots.push_back(std::move(slot));
