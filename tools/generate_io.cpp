@@ -205,7 +205,7 @@ const char* cause_of_cut(const GenerationResult& r, const GenerationOptions& opt
 }
 
 void report_cut(const GenerationResult& r, const GenerationOptions& options, int& code) {
-  if (r.complete) return;
+  if (r.complete || r.finish_reason == "stopped") return;  // who stopped it knows
   code = kCutShort;
   warn(cat("prompt ", r.index + 1, options.num_samples > 1 ? cat(", answer ", r.sample + 1) : "",
            ": the answer ended before it was whole, after ", r.ids.size(), " tokens; ",
