@@ -187,15 +187,15 @@ int converse(const Loaded& l) {
     throw UsageError(
         "a conversation has no --template, --shots, --num-samples, --show-prompt or --dry-run: give prompts, "
         "or rows as --input");
-  Generator generator(l.model, l.tokenizer, l.pool, c.options);
   const int64_t room = l.context() - std::min(c.options.max_new_tokens, l.context() / 2);
-  return run_chat(generator, *l.tokenizer, c.options, c.prompt.system, room, l.flags.common.json, l.recorder);
+  return run_chat(l.model, *l.tokenizer, l.pool, c.options, c.prompt.system, room, l.flags.common.json,
+                  l.recorder);
 }
 
-/// --chat without prompts.
+/// --chat without prompts, with a person at the terminal.
 bool is_conversation(const GenerateConfig& config, const GenerateFlags& flags) {
   return config.prompt.chat && !config.chooses() && flags.prompts.prompts.empty() &&
-         flags.prompts.file.empty() && flags.prompts.format == "text";
+         flags.prompts.file.empty() && flags.prompts.format == "text" && ::isatty(STDIN_FILENO) != 0;
 }
 
 /// What the answers to a table depend on.

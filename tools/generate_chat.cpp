@@ -1,14 +1,17 @@
 #include "generate_chat.h"
 
+#include <langinfo.h>
 #include <unistd.h>
 // After unistd.h: it wants size_t.
 #include <editline/readline.h>
 
+#include <clocale>
 #include <csetjmp>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
+#include <string_view>
 
 #include "generate_io.h"
 #include "llmtool/core/error.h"
@@ -32,6 +35,12 @@ void on_interrupt(int) {
   if (at_prompt) siglongjmp(prompt_begin, 1);
 }
 
+/// The line editor drops characters that the locale does not know. Numbers stay those of C.
+void type_utf8() {
+  std::setlocale(LC_CTYPE, "");
+  if (std::string_view(::nl_langinfo(CODESET)) != "UTF-8") std::setlocale(LC_CTYPE, "C.UTF-8");
+}
+
 /// A line with the editor; nullptr at the end of the input. A jump passes no destructor.
 char* edited_line() {
   if (sigsetjmp(prompt_begin, 1) != 0) {
@@ -52,6 +61,7 @@ class InterruptWatch {
   InterruptWatch() {
     struct sigaction action {};
     action.sa_handler = on_interrupt;
+    action.sa_flags = SA_RESTART;  // what is being written is written
     ::sigaction(SIGINT, &action, &before_);
   }
   ~InterruptWatch() { ::sigaction(SIGINT, &before_, nullptr); }
@@ -62,27 +72,23 @@ class InterruptWatch {
   struct sigaction before_ {};
 };
 
-struct Stopped {};
-
 class Chat {
  public:
-  Chat(Generator& generator, const ChatWriter& writer, const GenerationOptions& options, std::string system,
-       int64_t room, bool json, Recorder* recorder)
-      : generator_(generator),
-        options_(options),
+  Chat(const Transformer& model, const Tokenizer& tokenizer, const ChatWriter& writer, ThreadPool& pool,
+       GenerationOptions options, std::string system, int64_t room, bool json, Recorder* recorder)
+      : options_(std::move(options)),
+        generator_(model, &tokenizer, pool, options_),
         conversation_(writer, std::move(system)),
         room_(room),
         json_(json),
         recorder_(recorder),
-        terminal_(::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO)) {}
+        terminal_(::isatty(STDOUT_FILENO)) {}
 
   /// The exit code.
   int run() {
-    std::optional<InterruptWatch> watch;
-    if (terminal_) {
-      watch.emplace();
-      info("/help lists the commands.");
-    }
+    const InterruptWatch watch;
+    if (terminal_) type_utf8();
+    info("/help lists the commands.");
     while (const std::optional<std::string> line = read_line()) {
       if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
       if (line->front() == '/') {
@@ -145,7 +151,7 @@ class Chat {
 
   void turn(const std::string& text) {
     conversation_.say(text);
-    std::string answer;
+    std::optional<std::string> answer;
     try {
       int64_t dropped = 0;
       Prompt prompt = conversation_.prompt(room_, dropped);
@@ -155,17 +161,20 @@ class Chat {
                  : cat("The oldest ", dropped, " turns are left out: they no longer fit the context."));
       answer = answer_to(std::move(prompt));
     } catch (const Error& e) {
-      if (!terminal_) throw;
       warn(e.what());
-      conversation_.unsay();
-      return;
     }
-    conversation_.answer(answer);
+    if (answer) {
+      conversation_.answer(*answer);
+    } else {
+      conversation_.unsay();
+    }
   }
 
-  std::string answer_to(Prompt prompt) {
+  /// None where it was stopped before it had text.
+  std::optional<std::string> answer_to(Prompt prompt) {
     bool given = false;
     std::string written;
+    std::optional<std::string> answer;
     stop_wanted = 0;
     const auto source = [&](GenerationRequest& request) {
       if (given) return false;
@@ -174,46 +183,45 @@ class Chat {
       return true;
     };
     const Generator::Stream stream = [&](const std::string& more) {
-      if (stop_wanted) throw Stopped();
       print_out(more);
       written += more;
     };
-    try {
-      generator_.run(
-          source,
-          [&](const GenerationResult& r) {
-            if (json_) {
-              const auto row = result_row(r, options_, nullptr);
-              print_out(json_line(row) + "\n");
-            } else {
-              print_out(r.text.substr(written.size()) + "\n");
-            }
-            written = r.text;
-            if (recorder_) recorder_->add(r, {{"messages", conversation_.messages()}});
-            report_cut(r, options_, code_);
-          },
-          json_ ? Generator::Stream{} : stream);
-    } catch (const Stopped&) {
-      print_out("\n");
-    }
-    return written;
+    generator_.run(
+        source,
+        [&](const GenerationResult& r) {
+          if (r.finish_reason == "stopped" && r.text.empty()) return;
+          if (json_) {
+            const auto row = result_row(r, options_, nullptr);
+            print_out(json_line(row) + "\n");
+          } else {
+            print_out(r.text.substr(written.size()) + "\n");
+          }
+          answer = r.text;
+          if (recorder_) recorder_->add(r, {{"messages", conversation_.messages()}});
+          report_cut(r, options_, code_);
+        },
+        json_ ? Generator::Stream{} : stream);
+    if (!answer && terminal_) print_out("\n");
+    return answer;
   }
 
-  Generator& generator_;
-  const GenerationOptions& options_;
+  GenerationOptions options_;
+  Generator generator_;
   Conversation conversation_;
   int64_t room_;
   bool json_;
   Recorder* recorder_;
-  bool terminal_;
+  bool terminal_;  // answers go there, too
   int code_ = 0;
 };
 }  // namespace
 
-int run_chat(Generator& generator, const Tokenizer& tokenizer, const GenerationOptions& options,
-             const std::string& system, int64_t room, bool json, Recorder* recorder) {
+int run_chat(const Transformer& model, const Tokenizer& tokenizer, ThreadPool& pool,
+             GenerationOptions options, const std::string& system, int64_t room, bool json,
+             Recorder* recorder) {
   const ChatWriter writer(tokenizer);
-  Chat chat(generator, writer, options, system, room, json, recorder);
+  options.stop_wanted = [] { return stop_wanted != 0; };
+  Chat chat(model, tokenizer, writer, pool, std::move(options), system, room, json, recorder);
   try {
     return chat.run();
   } catch (const ReaderGone&) {

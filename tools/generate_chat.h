@@ -1,5 +1,5 @@
 #pragma once
-// A conversation on a terminal, or line by line.
+// A conversation.
 
 #include <string>
 
@@ -9,11 +9,13 @@
 
 namespace llmtool {
 
-/// Every line of standard input is what the user says next, or a command: /help, /reset, /save FILE, /exit.
-/// On a terminal lines are edited, and ctrl-C stops an answer. `room`: tokens that a prompt may have; older
-/// turns are left out beyond it. With `json` answers are rows; those that were not stopped go to `recorder`,
-/// too, where there is one. Returns the exit code.
-int run_chat(Generator& generator, const Tokenizer& tokenizer, const GenerationOptions& options,
-             const std::string& system, int64_t room, bool json, Recorder* recorder);
+/// Every line typed at the terminal is what the user says next, or a command: /help, /reset, /save FILE,
+/// /exit. Lines are edited where standard output is the terminal, too; ctrl-C stops an answer. `room`: tokens
+/// that a prompt may have; older turns are left out beyond it. With `json` answers are rows; all of them, and
+/// of those that were stopped what there is, go to `recorder`, too, where there is one. Returns the exit
+/// code.
+int run_chat(const Transformer& model, const Tokenizer& tokenizer, ThreadPool& pool,
+             GenerationOptions options, const std::string& system, int64_t room, bool json,
+             Recorder* recorder);
 
 }  // namespace llmtool

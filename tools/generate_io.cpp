@@ -197,15 +197,19 @@ int print_prompts(const Generator::Source& source, bool json) {
   return 0;
 }
 
+const char* cause_of_cut(const GenerationResult& r, const GenerationOptions& options) {
+  if (r.finish_reason == "stop") return "a stop text cut it";
+  return static_cast<int64_t>(r.ids.size()) >= options.max_new_tokens
+             ? "a larger --max-new-tokens gives it room"
+             : "the context is full, a shorter prompt gives it room";
+}
+
 void report_cut(const GenerationResult& r, const GenerationOptions& options, int& code) {
-  if (r.complete) return;
+  if (r.complete || r.finish_reason == "stopped") return;  // who stopped it knows
   code = kCutShort;
-  const bool limit = static_cast<int64_t>(r.ids.size()) >= options.max_new_tokens;
-  const char* const cause = r.finish_reason == "stop" ? "a stop text cut it"
-                            : limit                   ? "a larger --max-new-tokens gives it room"
-                                                      : "the context is full, a shorter prompt gives it room";
   warn(cat("prompt ", r.index + 1, options.num_samples > 1 ? cat(", answer ", r.sample + 1) : "",
-           ": the answer ended before it was whole, after ", r.ids.size(), " tokens; ", cause));
+           ": the answer ended before it was whole, after ", r.ids.size(), " tokens; ",
+           cause_of_cut(r, options)));
 }
 
 void print_out(const std::string& text) {

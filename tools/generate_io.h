@@ -46,6 +46,8 @@ nlohmann::ordered_json result_row(const GenerationResult& result, const Generati
                                   const Tokenizer* tokenizer);
 
 constexpr int kCutShort = 3;  // exit code: an answer is not of the form that it was held to
+/// By what it was.
+const char* cause_of_cut(const GenerationResult& result, const GenerationOptions& options);
 /// Says so and by what, and sets `code`, where the form of an answer was cut short.
 void report_cut(const GenerationResult& result, const GenerationOptions& options, int& code);
 

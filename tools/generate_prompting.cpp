@@ -35,7 +35,8 @@ void add_prompting_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& f)
   add("--template", "template", "File of the prompt, with {column} slots", "FILE");
   app.add_flag_callback(
          "--chat", [f] { f->given.emplace_back("chat", true); },
-         "Prompts are what a user says, written by the model's chat template; without prompts a conversation")
+         "Prompts are what a user says, written by the model's chat template; a conversation where none are "
+         "given on a terminal")
       ->group("Prompts");
   add("--system", "system", "System message of a chat", "TEXT");
   add("--shots", "shots", "Rows with answers, examples in front of the prompt", "FILE");

@@ -261,6 +261,12 @@ void TableRun::deliver(const GenerationResult& r, Recorder* recorder) {
   if (failed || r.sample + 1 == options_.num_samples) show_progress_of(r.index + 1);
 }
 
+void TableRun::count_cut(const GenerationResult& r) {
+  if (r.complete) return;
+  code_ = kCutShort;
+  if (cut_count_++ == 0) first_cut_ = cat(rows_.origin(r.index), ": ", cause_of_cut(r, options_));
+}
+
 void TableRun::show_progress_of(int64_t rows_done) {
   if (!output_) return;
   const double spent = now() - began_;
@@ -316,6 +322,9 @@ int TableRun::go_through(const std::function<void(const Generator::Source&)>& as
   if (skipped_count_ > 0)
     warn(cat(counted(skipped_count_, "row"), skipped_count_ == 1 ? " has" : " have",
              " an error instead of an answer"));
+  if (cut_count_ > 0)
+    warn(cat(counted(cut_count_, "answer"), " ended before ", cut_count_ == 1 ? "it was" : "they were",
+             " whole; ", cut_count_ == 1 ? "" : "the first: ", first_cut_));
   if (!output_) return code_;
   output_->sync();
   info(cat(settings_.output, ": ", counted(rows_.size(), "row"), " answered, ", rows_.size() - first_,
@@ -327,7 +336,7 @@ int TableRun::answer(Generator& generator, Recorder* recorder) {
   return go_through(
       [&](const Generator::Source& source) {
         generator.run(source, [&](const GenerationResult& r) {
-          report_cut(r, options_, code_);
+          count_cut(r);
           deliver(r, recorder);
         });
       },

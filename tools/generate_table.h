@@ -59,6 +59,7 @@ class TableRun {
   int go_through(const std::function<void(const Generator::Source&)>& ask, Recorder* recorder);
   std::string column(const std::string& name, const Json& input) const;
   void write_skipped(int64_t before);
+  void count_cut(const GenerationResult& result);
   void show_progress_of(int64_t rows_done);
 
   TableSettings settings_;
@@ -77,7 +78,8 @@ class TableRun {
   std::vector<Json> held_;                  // rows whose records are not written yet
   int64_t next_ = 0, first_ = 0;            // row to ask; first that was not done before
   std::map<int64_t, std::string> skipped_;  // errors that are not written yet, by row
-  int64_t skipped_count_ = 0, tokens_ = 0;
+  int64_t skipped_count_ = 0, cut_count_ = 0, tokens_ = 0;
+  std::string first_cut_;  // where, and by what
   double began_ = 0, last_shown_ = 0, last_written_ = 0;
 };
 

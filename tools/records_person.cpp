@@ -1,5 +1,6 @@
 // Judging by hand, record by record.
 
+#include <poll.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -36,7 +37,9 @@ class Keyboard {
     keys.c_cc[VTIME] = 0;
     ::tcsetattr(STDIN_FILENO, TCSADRAIN, &keys);
     char c = 0;
-    const bool read = read_byte(c);
+    constexpr char kEscape = 27;
+    bool read = read_byte(c);
+    for (; read && c == kEscape; read = read_byte(c)) skip_sequence();
     ::tcsetattr(STDIN_FILENO, TCSADRAIN, &usual);
     constexpr char kInterrupt = 3, kEnd = 4;
     return !read || c == kInterrupt || c == kEnd ? 'q' : c;
@@ -52,6 +55,20 @@ class Keyboard {
   }
 
  private:
+  /// What an arrow and its like send behind an escape, all at once: ECMA-48's CSI and SS3, or one character.
+  static void skip_sequence() {
+    constexpr int kAtOnce = 50;  // milliseconds
+    const auto next = [](char& c) {
+      pollfd in{STDIN_FILENO, POLLIN, 0};
+      return ::poll(&in, 1, kAtOnce) == 1 && read_byte(c);
+    };
+    char c;
+    if (!next(c)) return;
+    if (c == 'O') next(c);
+    if (c != '[') return;
+    while (next(c) && !(c >= '@' && c <= '~')) {
+    }
+  }
   static bool read_byte(char& c) {
     ssize_t n;
     do {

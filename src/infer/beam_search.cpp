@@ -55,6 +55,7 @@ class Search {
       improvable_ = improvable_ && can_improve();
       const bool full = o_.early_stopping == GenerationOptions::EarlyStopping::yes && all_finished();
       if (!improvable_ || full || !open) return found();
+      if (o_.stop_wanted && o_.stop_wanted()) return as_they_are();
       rows = decode();
     }
   }
@@ -145,6 +146,21 @@ class Search {
     std::stable_sort(finished_.begin(), finished_.end(),
                      [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
     finished_.resize(B);
+  }
+
+  /// What has ended, and behind it the beams, the best first.
+  std::vector<Hypothesis> as_they_are() {
+    std::erase_if(finished_, [](const Hypothesis& h) { return !h.finished; });
+    for (Beam& beam : beams_) {
+      Hypothesis& h = beam.text;
+      h.cut = true;
+      h.score = h.sum / std::pow(static_cast<double>(length_), o_.length_penalty);
+      finished_.push_back(std::move(h));
+    }
+    Hypothesis none;
+    none.score = kNever;
+    finished_.resize(static_cast<size_t>(o_.num_beams), none);
+    return std::move(finished_);
   }
 
   /// The best candidates that have not ended are the beams to come.

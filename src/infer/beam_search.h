@@ -15,6 +15,7 @@ struct Hypothesis {
   double score = 0;              // the sum over length to the power of the length penalty
   bool finished = false;         // by a stop id, the form's end or the token limit
   bool stopped = false;          // not by the limit
+  bool cut = false;              // it was being written when the search was stopped
 };
 
 /// The `num_beams` best, the best first. `cache` has been read up to the prompt's last id, behind which

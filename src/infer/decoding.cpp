@@ -107,6 +107,10 @@ void Generator::Impl::decode() {
     if (!slot->done) active.push_back(slot.get());
   }
   if (active.empty()) return;
+  if (stopped()) {
+    for (Slot* const slot : active) end(*slot, "stopped");
+    return;
+  }
   const std::vector<std::vector<TokenId>> drafts = draft(active);
   std::vector<KvCache*> caches;
   std::vector<int32_t> ids;
@@ -166,7 +170,7 @@ void Generator::Impl::search_beams(Prefix& p) {
 
 void Generator::Impl::take_hypothesis(Slot& slot, Hypothesis& h) {
   GenerationResult& r = slot.result;
-  if (!h.ids.empty() && stops_at(h.ids.back())) h.ids.pop_back();
+  if (!h.cut && !h.ids.empty() && stops_at(h.ids.back())) h.ids.pop_back();
   for (const TokenId id : h.ids) slot.text.push(id);
   slot.text.finish();
   r.text = slot.text.text();
@@ -175,7 +179,7 @@ void Generator::Impl::take_hypothesis(Slot& slot, Hypothesis& h) {
   if (options.logprobs >= 0) r.logprobs = std::move(h.logprobs);
   r.ids = std::move(h.ids);
   r.score = h.score;
-  r.finish_reason = h.stopped ? "stop" : "length";
+  r.finish_reason = h.cut ? "stopped" : h.stopped ? "stop" : "length";
   slot.done = true;
 }
 

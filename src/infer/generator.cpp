@@ -47,12 +47,14 @@ void Generator::Impl::settle() {
   }
 }
 
-void Generator::Impl::read_echoed(Prefix& prefix) {
+/// False where it was stopped.
+bool Generator::Impl::read_echoed(Prefix& prefix) {
   const std::span<const TokenId> ids = prefix.request.ids;
   const int64_t V = model.config().vocab_size, n = static_cast<int64_t>(ids.size());
   std::vector<float> logits(static_cast<size_t>(std::min(n, kEchoRows) * V));
   prefix.logprobs.emplace_back();
   for (int64_t first = 0; first < n; first += kEchoRows) {
+    if (stopped()) return false;
     const int64_t rows = std::min(kEchoRows, n - first);
     model.forward(exec, ids.subspan(static_cast<size_t>(first), static_cast<size_t>(rows)), *prefix.cache,
                   Tensor(logits.data(), {rows, V}));
@@ -63,6 +65,7 @@ void Generator::Impl::read_echoed(Prefix& prefix) {
     }
     if (first + rows == n) prefix.logits.assign(logits.data() + (rows - 1) * V, logits.data() + rows * V);
   }
+  return true;
 }
 
 std::string name_of(const GenerationRequest& request, int64_t index) {
@@ -109,13 +112,14 @@ std::unique_ptr<Prefix> Generator::Impl::read_prompt(GenerationRequest request, 
   const int64_t length = static_cast<int64_t>(p->request.ids.size());
   if (options.echo) {
     p->cache = memory.begin(exec, std::min(context, length + options.max_new_tokens));
-    read_echoed(*p);
+    if (!read_echoed(*p)) return nullptr;
   } else {
     p->logits.resize(static_cast<size_t>(model.config().vocab_size));
     std::vector<const ReadText*> in_use;
     for (const auto& slot : slots) in_use.push_back(&slot->prompt);
     const auto reading = memory.read(exec, p->request.ids, std::min(options.max_new_tokens, context - length),
-                                     p->logits, in_use);
+                                     p->logits, in_use, options.stop_wanted);
+    if (!reading.cache) return nullptr;
     p->cache = reading.cache;
     p->copied = reading.copied;
     if (prompt_file) prompt_file->offer({p->request.ids, p->cache});
@@ -268,6 +272,11 @@ void Generator::Impl::take_prompts(const Source& source, const Ready& ready) {
   };
   // Finished answers that wait for an earlier one are bounded, too.
   while (active() < options.batch_size && static_cast<int64_t>(slots.size()) < 64 * options.batch_size) {
+    if (stopped()) {
+      exhausted = true;
+      prefix.reset();
+      return;
+    }
     if (!prefix) {
       GenerationRequest request;
       if (!exhausted && !slots.empty() && ready && !ready()) return;
@@ -279,7 +288,7 @@ void Generator::Impl::take_prompts(const Source& source, const Ready& ready) {
       const bool fit = fits(request, index);
       if (fit) prefix = read_prompt(std::move(request), index);
       prompts = index + 1;
-      if (!fit) continue;
+      if (!prefix || stopped()) continue;
     }
     if (options.num_beams > 1) {
       search_beams(*prefix);
@@ -339,11 +348,14 @@ void Generator::run(const Source& source, const Sink& sink, const Stream& stream
   if (n == 1) return impl_->run(source, sink, stream, ready);
   // The best is known when all are there.
   std::optional<GenerationResult> best;
+  const auto give = [&] {
+    best->sample = 0;
+    sink(*std::exchange(best, std::nullopt));
+  };
   const auto choose = [&](const GenerationResult& r) {
     if (!r.error.empty()) {
       best = r;
-      best->sample = 0;
-      return sink(*std::exchange(best, std::nullopt));
+      return give();
     }
     const double sum = std::accumulate(r.logprobs.begin(), r.logprobs.end(), 0.0);
     const double mean = r.logprobs.empty() ? -std::numeric_limits<double>::infinity()
@@ -354,10 +366,10 @@ void Generator::run(const Source& source, const Sink& sink, const Stream& stream
       best->score = mean;
     }
     if (r.sample + 1 < n) return;
-    best->sample = 0;
-    sink(*std::exchange(best, std::nullopt));
+    give();
   };
   impl_->run(source, choose, {}, ready);
+  if (best) give();  // the rest were never begun: all was stopped
 }
 
 }  // namespace llmtool

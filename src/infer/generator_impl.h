@@ -72,11 +72,13 @@ struct Generator::Impl {
 
   /// Throws UsageError where the options do not fit together.
   void settle();
+  bool stopped() const { return options.stop_wanted && options.stop_wanted(); }
   bool speculates() const { return options.look_up || options.draft_model; }
 
   bool fits(GenerationRequest& request, int64_t index);
+  /// nullptr where that was stopped.
   std::unique_ptr<Prefix> read_prompt(GenerationRequest request, int64_t index);
-  void read_echoed(Prefix& prefix);
+  bool read_echoed(Prefix& prefix);
   bool has_text(std::span<const TokenId> ids) const;
   void describe(GenerationResult& result, Prefix& prefix) const;
   std::unique_ptr<Slot> begin(Prefix& prefix);

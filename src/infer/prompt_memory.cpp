@@ -38,8 +38,8 @@ std::shared_ptr<KvCache> PromptMemory::begin(Exec& exec, int64_t positions) cons
 }
 
 PromptMemory::Reading PromptMemory::read(Exec& exec, std::span<const TokenId> ids, int64_t more,
-                                         std::span<float> logits,
-                                         std::span<const ReadText* const> in_use) const {
+                                         std::span<float> logits, std::span<const ReadText* const> in_use,
+                                         const std::function<bool()>& stop_wanted) const {
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t positions = std::min(context(), n + more);
   const auto [source, copied] = longest_beginning(ids, in_use);
@@ -51,8 +51,15 @@ PromptMemory::Reading PromptMemory::read(Exec& exec, std::span<const TokenId> id
   } else {
     r.cache = begin(exec, positions);
   }
-  model_.forward(exec, ids.subspan(static_cast<size_t>(copied)), *r.cache,
-                 Tensor(logits.data(), {1, static_cast<int64_t>(logits.size())}));
+  std::span<const TokenId> rest = ids.subspan(static_cast<size_t>(copied));
+  // Where rotations depend on the text's length it is read as a whole.
+  const bool in_pieces = stop_wanted && model_.shares_prefixes(virtual_count() + n);
+  constexpr size_t kPiece = KvCache::kPiece;
+  for (; in_pieces && rest.size() > kPiece; rest = rest.subspan(kPiece)) {
+    if (stop_wanted()) return {};
+    model_.forward(exec, rest.first(kPiece), *r.cache, {});
+  }
+  model_.forward(exec, rest, *r.cache, Tensor(logits.data(), {1, static_cast<int64_t>(logits.size())}));
   return r;
 }
 

@@ -47,10 +47,12 @@ ModelConfig scaled(ModelConfig c, const ContextSettings& settings) {
   s.factor = settings.factor > 0    ? settings.factor
              : settings.context > 0 ? static_cast<double>(settings.context) / s.original_positions
                                     : 0;
-  if (!(s.factor >= 1)) {
-    throw UsageError(
-        cat("rope_factor: expected a context or a factor of at least 1, found a factor of ", s.factor));
+  if (settings.factor == 0 && settings.context < trained) {
+    const std::string found = settings.context > 0 ? cat("a context of ", settings.context) : "neither";
+    throw UsageError(cat("rope_scaling: expected --context with at least the trained ", trained,
+                         " positions, or a --rope-factor, found ", found));
   }
+  if (!(s.factor >= 1)) throw UsageError(cat("rope_factor: expected at least 1, found ", s.factor));
   if (scaling == RopeScaling::yarn) s.attention_factor = 0.1 * std::log(s.factor) + 1;
   // Of dynamic scaling, max_position_embeddings stays the trained context: see context().
   if (scaling != RopeScaling::dynamic)

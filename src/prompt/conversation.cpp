@@ -61,19 +61,23 @@ void Conversation::unsay() {
 }
 
 Prompt Conversation::prompt(int64_t room, int64_t& dropped) {
+  Json kept = messages_;  // one message too long costs no turn
   for (dropped = 0;; ++dropped) {
     Json context = Json::object();
-    context["messages"] = messages_;
+    context["messages"] = kept;
     Prompt prompt = writer_.write(std::move(context), "conversation");
     const auto length = static_cast<int64_t>(prompt.ids.size());
-    if (length <= room) return prompt;
+    if (length <= room) {
+      messages_ = std::move(kept);
+      return prompt;
+    }
     size_t next = first_turn() + 1;  // where the second turn begins
-    while (next < messages_.size() && messages_[next]["role"] != "user") ++next;
-    if (next >= messages_.size())
+    while (next < kept.size() && kept[next]["role"] != "user") ++next;
+    if (next >= kept.size())
       throw Error(cat("the message is too long: expected at most ", room,
                       " tokens with what its template adds, found ", length));
-    messages_.erase(messages_.begin() + static_cast<std::ptrdiff_t>(first_turn()),
-                    messages_.begin() + static_cast<std::ptrdiff_t>(next));
+    kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(first_turn()),
+               kept.begin() + static_cast<std::ptrdiff_t>(next));
   }
 }
 

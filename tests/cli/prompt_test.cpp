@@ -46,6 +46,31 @@ class Prompting : public test::RunTest {
     arguments.insert(arguments.begin(), {"--model", path("run")});
     return run_program("generate", arguments, input);
   }
+  /// A conversation with these lines typed at a terminal, whose answers go elsewhere.
+  RunResult converse(Arguments arguments, const std::string& lines) const {
+    arguments.insert(arguments.begin(),
+                     {test::program_path("generate").string(), "--model", path("run"), "--chat"});
+    std::vector<char*> list;
+    for (std::string& argument : arguments) list.push_back(argument.data());
+    list.push_back(nullptr);
+    const std::string out = path("out"), err = path("err");
+    int terminal = -1;
+    const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
+    if (child == 0) {
+      const bool opened = std::freopen(out.c_str(), "w", stdout) && std::freopen(err.c_str(), "w", stderr);
+      if (opened) execv(list[0], list.data());
+      _exit(127);
+    }
+    const std::string typed = lines + "\x04";
+    EXPECT_EQ(write(terminal, typed.data(), typed.size()), static_cast<ssize_t>(typed.size()));
+    char echoed[4096];
+    while (read(terminal, echoed, sizeof echoed) > 0) {
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    close(terminal);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(out), read_text(err)};
+  }
   void chat_template() const {
     write_text(place / "run/model/chat_template.jinja",
                "{% for m in messages %}{{ m.role[0] }} {{ m.content }}\n{% endfor %}a ");
@@ -219,14 +244,15 @@ TEST_F(Prompting, FinishedPromptsAreShown) {
 }
 
 TEST_F(Prompting, AConversationLineByLine) {
-  const RunResult none = generate({"--chat"}, "x\n");
+  const RunResult none = converse({}, "x\n");
   EXPECT_EQ(none.code, 2);
   EXPECT_SAYS(none.err, "chat template");
   chat_template();
-  const Arguments chat = {"--chat", "--system",     "so",     "-n",       "4",         "--temp",
-                          "0",      "--ignore-eos", "--json", "--record", path("r.db")};
+  const Arguments asked = {"--system", "so", "-n", "4", "--temp", "0", "--ignore-eos"};
+  Arguments chat = asked;
+  chat.insert(chat.end(), {"--json", "--record", path("r.db")});
   const std::string saved = path("saved.jsonl");
-  const RunResult r = generate(chat, "a cat\nmy dog\n/save " + saved + "\n/reset\na cat\n/exit\nnever\n");
+  const RunResult r = converse(chat, "a cat\nmy dog\n/save " + saved + "\n/reset\na cat\n/exit\nnever\n");
   ASSERT_EQ(r.code, 0) << r.err;
   const auto rows = json_rows(r.out);
   ASSERT_EQ(rows.size(), 3u);
@@ -243,17 +269,23 @@ TEST_F(Prompting, AConversationLineByLine) {
   EXPECT_EQ(second["input"]["messages"].size(), 4u) << records.out;
   EXPECT_EQ(second["template"], "{messages}");
   // Plain, and a prompt that is asked alone.
-  const RunResult plain =
-      generate({"--chat", "--system", "so", "-n", "4", "--temp", "0", "--ignore-eos"}, "a cat\n");
-  EXPECT_EQ(plain.out, first + "\n");
+  EXPECT_EQ(converse(asked, "a cat\n").out, first + "\n");
   const RunResult alone =
       generate({"--chat", "--system", "so", "-n", "4", "--temp", "0", "--ignore-eos", "a cat"});
   EXPECT_EQ(alone.out, first + "\n");
+  // Lines from a pipe are prompts of their own.
+  const RunResult piped = generate(
+      {"--chat", "--system", "so", "-n", "4", "--temp", "0", "--ignore-eos", "--num-samples", "2", "--json"},
+      "a cat\nmy dog\n");
+  const auto separate = json_rows(piped.out);
+  ASSERT_EQ(separate.size(), 4u) << piped.err;
+  EXPECT_EQ(separate[1]["text"], first);
+  EXPECT_EQ(separate[2]["prompt"], "s so\nu my dog\na ");
 }
 
 TEST_F(Prompting, AnEarlierTurnGivesWay) {
   chat_template();
-  const RunResult r = generate({"--chat", "-n", "20", "--temp", "0", "--ignore-eos", "--json"},
+  const RunResult r = converse({"-n", "20", "--temp", "0", "--ignore-eos", "--json"},
                                "the cat sees fish\nthe cat sees fish\nthe cat sees fish\n");
   ASSERT_EQ(r.code, 0) << r.err;
   EXPECT_SAYS(r.err, "left out");
@@ -281,13 +313,15 @@ TEST_F(Prompting, OnATerminalControlCStopsTheAnswerOnly) {
   json longer = json::parse(read_text(place / "run/model/config.json"));
   longer["max_position_embeddings"] = 1 << 16;  // an answer of many seconds
   write_text(place / "run/model/config.json", longer.dump());
-  const std::string binary = test::program_path("generate").string(), model = path("run");
+  const std::string binary = test::program_path("generate").string(), model = path("run"), db = path("r.db"),
+                    saved = "/save " + path("saved.jsonl") + "\n";
   int terminal = -1;
   const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
   if (child == 0) {
     setenv("TERM", "dumb", 1);
+    setenv("LC_ALL", "C", 1);
     execl(binary.c_str(), binary.c_str(), "--model", model.c_str(), "--chat", "-n", "60000", "--ignore-eos",
-          static_cast<char*>(nullptr));
+          "--record", db.c_str(), static_cast<char*>(nullptr));
     _exit(127);
   }
   ASSERT_GT(child, 0);
@@ -300,11 +334,13 @@ TEST_F(Prompting, OnATerminalControlCStopsTheAnswerOnly) {
   }
   ASSERT_EQ(write(terminal, "/help\n", 6), 6);
   EXPECT_SAYS(shown_until(terminal, "ctrl-C"), "/reset");
-  ASSERT_EQ(write(terminal, "a cat\n", 6), 6);
-  shown_until(terminal, "a cat\r\n");
+  ASSERT_EQ(write(terminal, "gr\u00fcn\n", 6), 6);  // whatever the locale
+  shown_until(terminal, "n\r\n");
   EXPECT_NE(shown_until(terminal, " "), "");  // the answer has begun
   ASSERT_EQ(write(terminal, "\x03", 1), 1);
   EXPECT_SAYS(shown_until(terminal, "> "), "> ");
+  ASSERT_EQ(write(terminal, saved.data(), saved.size()), static_cast<ssize_t>(saved.size()));
+  shown_until(terminal, "Saved to");
   ASSERT_EQ(write(terminal, "/exit\n", 6), 6);
   shown_until(terminal, "never shown");
   int status = 0;
@@ -312,6 +348,13 @@ TEST_F(Prompting, OnATerminalControlCStopsTheAnswerOnly) {
   close(terminal);
   EXPECT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 0);
+  const json messages = json_rows(read_text(place / "saved.jsonl")).at(0)["messages"];
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_EQ(messages[0]["content"], "gr\u00fcn");
+  const auto records = json_rows(run_program("llmtool", {"records", "export", db}).out);
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(records[0]["finish_reason"], "stopped");
+  EXPECT_EQ(records[0]["response"], messages[1]["content"]);
 }
 
 TEST_F(Prompting, SamplersAreSaidAndSet) {

@@ -201,7 +201,11 @@ TEST_F(Tables, ARunThatFailsBeforeItsFirstAnswerLeavesWhatWasThere) {
 
 TEST_F(Tables, ACutFormIsToldAgainWhereTheTableIsContinued) {
   const Arguments form = {"--regex", "[a-z]{40}", "--record", path("r.db")};
-  EXPECT_EQ(ask("a.csv", form).code, 3);
+  const RunResult cut = ask("a.csv", form);
+  EXPECT_EQ(cut.code, 3);
+  EXPECT_SAYS(cut.err, "3 answers ended before they were whole; the first: ");
+  EXPECT_SAYS(cut.err, "rows.jsonl: row 1: a larger --max-new-tokens gives it room");
+  EXPECT_EQ(cut.err.find("prompt 1"), std::string::npos);
   ASSERT_EQ(generate({"a", "--regex", "a|b", "--record", path("r.db")}).code, 0);
   ASSERT_EQ(generate({"a", "--record", path("r.db")}).code, 0);
   const RunResult whole = run_program("llmtool", {"records", "list", path("r.db"), "--json"});

@@ -51,6 +51,10 @@ struct GenerationOptions {
   bool look_up = false;
   const Transformer* draft_model = nullptr;
   int64_t draft_tokens = 8;  // of one pass, at most
+
+  /// Asked at every step and between the pieces of a long prompt, where it is there. Once it says yes,
+  /// answers end as they are, "stopped", and no more begin: a prompt that is still being read has none.
+  std::function<bool()> stop_wanted;
 };
 
 struct GenerationRequest {
@@ -71,8 +75,8 @@ struct GenerationResult {
   int64_t index = 0, sample = 0;  // of the prompt, of the answer
   std::string prompt, text;
   std::vector<TokenId> prompt_ids, ids;  // the stop id is not among ids
-  std::string finish_reason;             // "stop" or "length"; "error": there is none, nor another sample
-  std::string error = {};                // why, naming the prompt
+  std::string finish_reason;  // "stop", "length" or "stopped"; "error": there is none, nor another sample
+  std::string error = {};     // why, naming the prompt
   bool complete = true;                  // the text is of the grammar's form; true where there is none
   std::vector<double> logprobs;          // of ids
   std::optional<double> score;           // of beam search and of the best of several

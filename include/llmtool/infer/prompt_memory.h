@@ -1,6 +1,7 @@
 #pragma once
 // PromptMemory: reads prompts, and what several begin with once.
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -40,9 +41,11 @@ class PromptMemory {
     std::shared_ptr<KvCache> cache;
     int64_t copied = 0;  // ids that were not read again
   };
-  /// `in_use`: texts whose caches may be copied from, beside those kept.
+  /// `in_use`: texts whose caches may be copied from, beside those kept. `stop_wanted`, where there is one,
+  /// is asked between the pieces of a long text; once it says yes, no more is read, and there is no cache.
   Reading read(Exec& exec, std::span<const TokenId> ids, int64_t more, std::span<float> logits,
-               std::span<const ReadText* const> in_use = {}) const;
+               std::span<const ReadText* const> in_use = {},
+               const std::function<bool()>& stop_wanted = {}) const;
   /// An empty cache for that many positions, behind the virtual tokens.
   std::shared_ptr<KvCache> begin(Exec& exec, int64_t positions) const;
 

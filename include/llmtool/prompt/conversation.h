@@ -47,8 +47,8 @@ class Conversation {
   void reset();
 
   /// The prompt for the next answer, at most `room` tokens long: the oldest turns are left out for good
-  /// where it would be longer. `dropped`: how many turns of the user were. Throws Error where the last one
-  /// alone is too long.
+  /// where it would be longer. `dropped`: how many turns of the user were. Throws Error, and
+  /// leaves out none, where the last one alone is too long.
   Prompt prompt(int64_t room, int64_t& dropped);
 
   const nlohmann::ordered_json& messages() const { return messages_; }

@@ -82,17 +82,17 @@ TEST_F(Letters, WhatIsHandedOutIsNeverTakenBack) {
 
 class Answers : public ::testing::Test {
  protected:
-  static ModelConfig config() {
+  static ModelConfig config(int64_t context = 32) {
     ModelConfig c;
     c.vocab_size = 40;
     c.hidden_size = 16;
     c.num_hidden_layers = 2;
     c.num_attention_heads = 2;
-    c.max_position_embeddings = 32;
+    c.max_position_embeddings = context;
     c.initializer_range = 0.5;
     return c;
   }
-  Answers() : model(config()) { model.initialize(1); }
+  explicit Answers(int64_t context = 32) : model(config(context)) { model.initialize(1); }
 
   std::vector<GenerationResult> run(const GenerationOptions& options, int threads = 2) const {
     ThreadPool pool(threads);
@@ -346,6 +346,58 @@ TEST_F(Answers, TheNextRunBeginsWithWhatTheLastOneKept) {
     EXPECT_GE(found.prompt_copied, turn == 0 ? 0 : 16);
     text.insert(text.end(), found.ids.begin(), found.ids.end());
     text.push_back(turn);
+  }
+}
+
+TEST_F(Answers, EndAsTheyAreOnceTheyAreToStop) {
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.max_new_tokens = 20;
+  options.batch_size = 2;
+  options.logprobs = 0;
+  const auto whole = run(options);
+  for (const bool beams : {false, true}) {
+    for (const int64_t several : {1, 3}) {
+      GenerationOptions stopping = options;
+      (beams ? stopping.num_beams : stopping.best_of) = several;
+      int asked = 0;
+      stopping.stop_wanted = [&] { return ++asked > 12; };
+      const auto found = run(stopping);
+      ASSERT_FALSE(found.empty());
+      EXPECT_LT(found.size(), prompts.size());
+      const GenerationResult& first = found[0];
+      EXPECT_EQ(first.finish_reason, "stopped");
+      EXPECT_GT(first.ids.size(), 2u);
+      EXPECT_LT(first.ids.size(), 20u);
+      if (beams && several > 1) continue;  // its own way of choosing
+      const auto begin = whole[0].ids.begin();
+      EXPECT_EQ(first.ids, std::vector(begin, begin + static_cast<std::ptrdiff_t>(first.ids.size())));
+    }
+  }
+}
+
+class LongPrompts : public Answers {
+ protected:
+  LongPrompts() : Answers(2048) { prompts = {std::vector<TokenId>(1500, 3)}; }
+};
+
+TEST_F(LongPrompts, AreNotReadOnOnceThatIsToStop) {
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.max_new_tokens = 3;
+  options.logprobs = 0;
+  const auto whole = run(options);
+  for (const bool echo : {false, true}) {
+    options.echo = echo;
+    int asked = 0;
+    options.stop_wanted = [&] { return ++asked > 2; };  // at the second piece
+    EXPECT_TRUE(run(options).empty());
+    EXPECT_LT(asked, 6);
+    options.stop_wanted = [] { return false; };
+    const auto found = run(options);
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0].ids, whole[0].ids);
+    EXPECT_EQ(found[0].logprobs, whole[0].logprobs);
   }
 }
 

@@ -73,6 +73,23 @@ TEST_F(Context, AScalingIsThatOfTheConfig) {
   EXPECT_NE(all[1], all[2]);
 }
 
+TEST_F(Context, AScalingThatReachesNowhereNamesWhatIsMissing) {
+  const auto base = saved(config(), "base");
+  const auto complaint = [&](const ContextSettings& settings) -> std::string {
+    try {
+      with_context(base, settings);
+    } catch (const UsageError& e) {
+      return e.what();
+    }
+    return "";
+  };
+  const std::string expected =
+      "rope_scaling: expected --context with at least the trained 32 positions, or a --rope-factor, found ";
+  EXPECT_EQ(complaint({0, "linear"}), expected + "neither");
+  EXPECT_EQ(complaint({20, "linear"}), expected + "a context of 20");
+  EXPECT_EQ(complaint({20, "linear", 0.5}), "rope_factor: expected at least 1, found 0.5");
+}
+
 TEST_F(Context, RefusesWhatItsPositionsDoNotReach) {
   const auto base = saved(config(), "base");
   EXPECT_EQ(with_context(base, {}), base);

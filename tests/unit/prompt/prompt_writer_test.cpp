@@ -144,6 +144,9 @@ TEST_F(Writer, ALongConversationLosesItsOldestTurns) {
   EXPECT_EQ(whole.text, "<system>S\n<user>one\n<assistant>two\n<user>three\n<assistant>");
   EXPECT_EQ(dropped, 0);
   EXPECT_EQ(whole.ids, tokenizer->encode(whole.text, {.parse_special = true}));
+  // A message that fits nowhere takes nothing else with it.
+  EXPECT_THROW(chat.prompt(3, dropped), Error);
+  EXPECT_EQ(chat.messages().size(), 4u);
   const Prompt shorter = chat.prompt(static_cast<int64_t>(whole.ids.size()) - 1, dropped);
   EXPECT_EQ(shorter.text, "<system>S\n<user>three\n<assistant>");
   EXPECT_EQ(dropped, 1);
