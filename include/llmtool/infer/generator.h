@@ -75,11 +75,11 @@ struct GenerationResult {
   int64_t index = 0, sample = 0;  // of the prompt, of the answer
   std::string prompt, text;
   std::vector<TokenId> prompt_ids, ids;  // the stop id is not among ids
-  std::string finish_reason;  // "stop", "length" or "stopped"; "error": there is none, nor another sample
-  std::string error = {};     // why, naming the prompt
-  bool complete = true;                  // the text is of the grammar's form; true where there is none
-  std::vector<double> logprobs;          // of ids
-  std::optional<double> score;           // of beam search and of the best of several
+  std::string finish_reason;     // "stop", "length" or "stopped"; "error": there is none, nor another sample
+  std::string error = {};        // why, naming the prompt
+  bool complete = true;          // the text is of the grammar's form; true where there is none
+  std::vector<double> logprobs;  // of ids
+  std::optional<double> score;   // of beam search and of the best of several
   std::vector<std::optional<double>> prompt_logprobs;
   std::vector<std::vector<TokenLogprob>> top_logprobs;  // of ids
   double prompt_seconds = 0, seconds = 0;               // reading the prompt; writing the answer

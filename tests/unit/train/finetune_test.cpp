@@ -383,7 +383,7 @@ TEST_F(Finetune, NewTokensBeginAsTheMeanOfTheOldOnesAlsoInSpareRows) {
   config.max_steps = 1;
   base.model.vocab_size = 40;  // more than the characters
   make_base("padded");
-  const int64_t known = load_tokenizer(place / "padded")->vocab_size();
+  const int64_t known = load_tokenizer(place / "padded" / "model")->vocab_size();
   ASSERT_LT(known + 2, 40);
   std::vector<std::string> many = {"<a>", "<b>"};
   while (known + static_cast<int64_t>(many.size()) < 44) many.push_back(cat("<", many.size(), ">"));
@@ -420,7 +420,7 @@ TEST_F(Finetune, NewTokensInSpareRowsAreLearntByAdapters) {
     const fs::path folder = place / (name + "-run") / "adapter";
     const AdaptedModel adapted(ModelSource::open(place / name), {{folder, 1}});
     EXPECT_EQ(adapted.model->config().tie_word_embeddings, tied);
-    const int64_t known = load_tokenizer(place / name)->vocab_size();
+    const int64_t known = load_tokenizer(place / name / "model")->vocab_size();
     EXPECT_EQ(load_tokenizer(folder)->vocab_size(), known + 2);
     for (const char* parameter : {"model.embed_tokens.weight", "lm_head.weight"}) {
       if (tied && parameter == std::string("lm_head.weight")) continue;
