@@ -270,7 +270,7 @@ SchemaDocument::Location SchemaDocument::at_pointer(Location from, uint32_t reso
     } else if (index && std::stoul(token) < value->size()) {
       value = &(*value)[std::stoul(token)];
     } else {
-      fail(from, keyword, cat("nothing stands at #", pointer));
+      fail(from, keyword, cat(shown(schema(from)[keyword]), ": nothing stands at #", pointer));
     }
     if (const auto found = by_value_.find(value); found != by_value_.end()) {
       resource = locations_[found->second].resource;
