@@ -19,15 +19,27 @@ std::vector<std::string> split_choices(const std::string& list) {
   return choices;
 }
 
+void add_choice(nlohmann::ordered_json& row, const ChoiceResult* r, const ChoiceOptions& options,
+                bool logprobs) {
+  using Json = nlohmann::ordered_json;
+  row["choice"] = r ? Json(options.choices[r->best]) : Json();
+  const auto add = [&](const char* name, const auto& values) {
+    Json each = Json::object();
+    for (size_t i = 0; r && i < options.choices.size(); ++i) each[options.choices[i]] = values[i];
+    row[name] = std::move(each);
+  };
+  const ChoiceResult none;
+  const ChoiceResult& scored = r ? *r : none;
+  add("probabilities", scored.probabilities);
+  if (logprobs) add("logprobs", scored.logprobs);
+  add("tokens", scored.tokens);
+}
+
 namespace {
 nlohmann::ordered_json choice_row(const ChoiceResult& r, const ChoiceOptions& options) {
-  nlohmann::ordered_json row = {
-      {"index", r.index}, {"prompt", r.prompt}, {"choice", options.choices[r.best]}};
-  for (size_t i = 0; i < options.choices.size(); ++i) {
-    row["probabilities"][options.choices[i]] = r.probabilities[i];
-    row["logprobs"][options.choices[i]] = r.logprobs[i];
-    row["tokens"][options.choices[i]] = r.tokens[i];
-  }
+  nlohmann::ordered_json row = {{"index", r.index}, {"prompt", r.prompt}};
+  add_choice(row, &r, options, true);
+  row["finish_reason"] = "stop";
   row["timings"] = {{"seconds", r.seconds}};
   return row;
 }

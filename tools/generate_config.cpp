@@ -39,7 +39,7 @@ void GenerateConfig::visit(ConfigVisitor& v) {
            "file that keeps what was read of a first prompt, for prompts that begin alike");
   v.string("speculative", speculative, "none; lookup: drafts from the text; or the path of a draft model");
   v.integer("draft_tokens", options.draft_tokens, {1, 64}, "tokens drafted at a time, at most");
-  v.strings("choices", choices.choices, "texts of which the likeliest is chosen, instead of writing");
+  v.alternatives("choices", choices.choices, "texts of which the likeliest is chosen, instead of writing");
   v.choice("choices_normalize", choices_normalize, {"none", "tokens", "bytes"},
            "what a choice's log-probability is divided by");
   visit_prompting(v, prompt, table);

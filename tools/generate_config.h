@@ -48,6 +48,9 @@ void add_sampling_flags(CLI::App& app, const std::shared_ptr<GenerateFlags>& fla
 std::vector<std::string> split_choices(const std::string& list);
 /// What was chosen, as if it had been written.
 GenerationResult as_answer(const ChoiceResult& choice, const ChoiceOptions& options);
+/// Into `row`: the likeliest choice and what each of them has; null and nothing where `result` is null.
+void add_choice(nlohmann::ordered_json& row, const ChoiceResult* result, const ChoiceOptions& options,
+                bool logprobs);
 /// Scores the choices for every prompt and prints the likeliest, and writes them to `recorder` where there is
 /// one; the exit code.
 int run_choices(ChoiceScorer& scorer, const Prompts& prompts, const ChoiceOptions& options, bool json,

@@ -160,9 +160,9 @@ Generator::Source TableRun::source() {
 
 /// What a column of the input is called in the output.
 std::string TableRun::column(const std::string& name, const Json& input) const {
-  static const char* const kOurs[] = {"index",    "sample", "response",     "finish_reason",
-                                      "error",    "ids",    "logprobs",     "top_logprobs",
-                                      "complete", "choice", "probabilities"};
+  static const char* const kOurs[] = {"index",    "sample", "response",      "finish_reason",
+                                      "error",    "ids",    "logprobs",      "top_logprobs",
+                                      "complete", "choice", "probabilities", "tokens"};
   const bool ours = std::find(std::begin(kOurs), std::end(kOurs), name) != std::end(kOurs);
   if (!ours && (name != "prompt" || !writer_->adds())) return name;
   std::string other = "input_" + name;
@@ -232,7 +232,7 @@ Json TableRun::fields_of(const GenerationResult& r) const {
   Json fields = {{"index", r.index}, {"sample", r.sample}};
   if (writer_->adds()) fields["prompt"] = r.prompt;
   if (choices_) {
-    add_choice(fields, r.error.empty());
+    add_choice(fields, r.error.empty() ? &*choice_ : nullptr, *choices_, details_);
   } else {
     fields["response"] = r.text;
   }
@@ -284,18 +284,6 @@ void TableRun::show_progress_of(int64_t rows_done) {
     last_shown_ = spent;
     info(numbers);
   }
-}
-
-/// The likeliest choice and what each has; nulls where the row could not be asked.
-void TableRun::add_choice(Json& fields, bool scored) const {
-  fields["choice"] = scored ? Json(choices_->choices[choice_->best]) : Json();
-  Json probabilities = Json::object(), logprobs = Json::object();
-  for (size_t i = 0; scored && i < choices_->choices.size(); ++i) {
-    probabilities[choices_->choices[i]] = choice_->probabilities[i];
-    logprobs[choices_->choices[i]] = choice_->logprobs[i];
-  }
-  fields["probabilities"] = std::move(probabilities);
-  if (details_) fields["logprobs"] = std::move(logprobs);
 }
 
 /// Asks all rows and says how it went; the exit code.

@@ -55,7 +55,6 @@ class TableRun {
   void put(const Json& row);
   void write_held();
   Json fields_of(const GenerationResult& result) const;
-  void add_choice(Json& fields, bool scored) const;
   int go_through(const std::function<void(const Generator::Source&)>& ask, Recorder* recorder);
   std::string column(const std::string& name, const Json& input) const;
   void write_skipped(int64_t before);

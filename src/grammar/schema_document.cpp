@@ -2,6 +2,7 @@
 
 #include "grammar/schema_keywords.h"
 #include "llmtool/core/error.h"
+#include "llmtool/core/log.h"
 #include "llmtool/io/json.h"
 
 namespace llmtool {
@@ -190,7 +191,10 @@ void SchemaDocument::check_keywords(Location location) const {
   const bool old = draft7(location);
   if (old && schema.contains("$ref")) return;  // what stands beside it means nothing there
   for (const auto& [key, value] : schema.items()) {
-    if (schema_keyword(key, old) || key.starts_with("x-")) continue;
+    const SchemaKeyword* keyword = schema_keyword(key, old);
+    if (keyword && keyword->noted && !quiet())
+      warn(cat("#", locations_[location].pointer, "/", key, ": an annotation, not enforced"));
+    if (keyword || key.starts_with("x-")) continue;
     const std::vector<std::string> known = schema_keyword_names(old);
     const std::string near = nearest(key, known.data(), known.size());
     fail(location, key,
@@ -266,7 +270,7 @@ SchemaDocument::Location SchemaDocument::at_pointer(Location from, uint32_t reso
     } else if (index && std::stoul(token) < value->size()) {
       value = &(*value)[std::stoul(token)];
     } else {
-      fail(from, keyword, cat("nothing stands at #", pointer));
+      fail(from, keyword, cat(shown(schema(from)[keyword]), ": nothing stands at #", pointer));
     }
     if (const auto found = by_value_.find(value); found != by_value_.end()) {
       resource = locations_[found->second].resource;

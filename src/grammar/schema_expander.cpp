@@ -330,7 +330,8 @@ StringLanguages::Id SchemaExpander::pattern(const Context& context, const std::s
   try {
     return languages_.search(regex, "pattern");
   } catch (const Error& error) {
-    document_.fail(context.location, key, error.what());
+    if (key == "pattern") document_.fail(context.location, key, error.what());
+    document_.fail(document_.of(context.schema[key][regex]), "", error.what());
   }
 }
 

@@ -66,10 +66,10 @@ constexpr SchemaKeyword kKeywords[] = {
     {"deprecated"},
     {"readOnly"},
     {"writeOnly"},
-    {"format"},
-    {"contentEncoding"},
-    {"contentMediaType"},
-    {"contentSchema", Holds::schema, Draft::draft2020},
+    {"format", Holds::nothing, Draft::both, true},
+    {"contentEncoding", Holds::nothing, Draft::both, true},
+    {"contentMediaType", Holds::nothing, Draft::both, true},
+    {"contentSchema", Holds::schema, Draft::draft2020, true},
 };
 
 bool known(const SchemaKeyword& keyword, bool draft7) {

@@ -21,6 +21,7 @@ struct SchemaKeyword {
   const char* name;
   Holds holds = Holds::nothing;
   Draft draft = Draft::both;
+  bool noted = false;  // says something of instances, and holds them to nothing
 };
 
 /// Null if the dialect does not know it.

@@ -179,7 +179,8 @@ uint64_t StackMachine::Memory::key(const StackSet& stacks, uint64_t reach, Keys&
   std::vector<std::pair<uint64_t, uint64_t>> parts;
   for (const auto& [state, below] : stacks.tops) {
     const uint64_t least = machine_.rules_.states[state].least;
-    parts.emplace_back((*keys.classes)[state], least <= reach ? key(*below, reach - least, keys) : kCut);
+    const uint64_t left = reach == static_cast<uint64_t>(Matcher::kAnyReach) ? reach : reach - least;
+    parts.emplace_back((*keys.classes)[state], least <= reach ? key(*below, left, keys) : kCut);
   }
   std::sort(parts.begin(), parts.end());
   parts.erase(std::unique(parts.begin(), parts.end()), parts.end());

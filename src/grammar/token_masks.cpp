@@ -3,52 +3,10 @@
 #include <algorithm>
 #include <bit>
 
+#include "grammar/dead_ends.h"
+#include "grammar/token_trie.h"
+
 namespace llmtool {
-
-/// The tokens' texts as a trie, its nodes in depth-first order.
-struct TokenMasks::Trie {
-  struct Node {
-    uint8_t byte = 0;
-    uint32_t depth = 0;  // 1 below the root, which has no node
-    uint32_t skip = 0;   // the first node behind those below this one
-    uint32_t first = 0;  // of its tokens; they end where the next node's begin
-  };
-  std::vector<Node> nodes;  // and one behind the last
-  std::vector<TokenId> tokens;
-  std::vector<std::string> texts;  // by id; "": never
-  size_t longest = 0;
-
-  explicit Trie(std::vector<std::string> given) : texts(std::move(given)) {
-    std::vector<TokenId> order;
-    for (size_t i = 0; i < texts.size(); ++i) {
-      longest = std::max(longest, texts[i].size());
-      if (!texts[i].empty()) order.push_back(static_cast<TokenId>(i));
-    }
-    const auto text = [&](TokenId id) -> const std::string& { return texts[static_cast<size_t>(id)]; };
-    std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) { return text(a) < text(b); });
-    std::vector<uint32_t> path;  // nodes from the top to where the last token ended
-    std::string last;
-    const auto close = [&](size_t depth) {
-      for (; path.size() > depth; path.pop_back())
-        nodes[path.back()].skip = static_cast<uint32_t>(nodes.size());
-    };
-    for (const TokenId id : order) {
-      const std::string& t = text(id);
-      const size_t shared = static_cast<size_t>(
-          std::mismatch(last.begin(), last.end(), t.begin(), t.end()).first - last.begin());
-      close(shared);
-      for (size_t i = shared; i < t.size(); ++i) {
-        path.push_back(static_cast<uint32_t>(nodes.size()));
-        nodes.push_back({static_cast<uint8_t>(t[i]), static_cast<uint32_t>(i + 1), 0,
-                         static_cast<uint32_t>(tokens.size())});
-      }
-      tokens.push_back(id);
-      last = t;
-    }
-    close(0);
-    nodes.push_back({0, 0, 0, static_cast<uint32_t>(tokens.size())});
-  }
-};
 
 TokenMasks::TokenMasks(const Tokenizer& tokenizer, int64_t vocab_size, std::vector<TokenId> end_ids,
                        size_t max_bytes)
@@ -64,14 +22,16 @@ TokenMasks::TokenMasks(const Tokenizer& tokenizer, int64_t vocab_size, std::vect
     at_start[i] = tokenizer.surface(id, true);
   }
   const bool same = anywhere == at_start;
-  anywhere_ = std::make_shared<const Trie>(std::move(anywhere));
-  at_start_ = same ? anywhere_ : std::make_shared<const Trie>(std::move(at_start));
+  anywhere_ = std::make_shared<const TokenTrie>(std::move(anywhere));
+  at_start_ = same ? anywhere_ : std::make_shared<const TokenTrie>(std::move(at_start));
+  if (!anywhere_->spells_every_byte()) dead_ends_ = std::make_unique<DeadEnds>(*anywhere_);
+  walk_ = std::make_unique<TrieWalk>();
   const size_t mask_bytes = static_cast<size_t>(vocab_size) / 8 + 256;
   max_masks_ = std::max<size_t>(1, max_bytes / mask_bytes);
 }
 TokenMasks::~TokenMasks() = default;
 
-const TokenMasks::Trie& TokenMasks::trie(bool at_start) const { return at_start ? *at_start_ : *anywhere_; }
+const TokenTrie& TokenMasks::trie(bool at_start) const { return at_start ? *at_start_ : *anywhere_; }
 
 std::string_view TokenMasks::text(TokenId id, bool at_start) const {
   const auto& texts = trie(at_start).texts;
@@ -79,9 +39,10 @@ std::string_view TokenMasks::text(TokenId id, bool at_start) const {
 }
 
 std::shared_ptr<const TokenMask> TokenMasks::allowed(const Matcher& matcher, bool at_start) {
-  const Trie& tokens = trie(at_start);
+  const TokenTrie& tokens = trie(at_start);
   key_.assign(1, static_cast<char>(matcher.complete() + 2 * (&tokens != anywhere_.get())));
-  matcher.append_key(key_, static_cast<int64_t>(tokens.longest));
+  const auto longest = static_cast<int64_t>(tokens.longest);
+  matcher.append_key(key_, dead_ends_ ? Matcher::kAnyReach : longest);  // an end may be far away
   if (const auto found = by_key_.find(key_); found != by_key_.end()) {
     ++hits_;
     masks_.splice(masks_.begin(), masks_, found->second);
@@ -97,32 +58,19 @@ std::shared_ptr<const TokenMask> TokenMasks::allowed(const Matcher& matcher, boo
   return masks_.front().second;
 }
 
-std::shared_ptr<const TokenMask> TokenMasks::make(const Matcher& matcher, const Trie& tokens) {
+std::shared_ptr<const TokenMask> TokenMasks::make(const Matcher& matcher, const TokenTrie& tokens) {
   auto mask = std::make_shared<TokenMask>();
   mask->bits.resize((static_cast<size_t>(vocab_size_) + 63) / 64);
   const auto set = [&](TokenId id) {
     mask->bits[static_cast<size_t>(id) / 64] |= uint64_t{1} << (id % 64);
     mask->only = id;
   };
-  if (stack_.empty()) stack_.push_back(matcher.clone());
-  while (stack_.size() <= tokens.longest) stack_.push_back(matcher.clone());
-  stack_[0]->assign(matcher);
-  const std::vector<Trie::Node>& nodes = tokens.nodes;
-  for (size_t i = 0; i + 1 < nodes.size();) {
-    const Trie::Node& node = nodes[i];
-    const bool last = nodes[node.skip].depth < node.depth;  // of its parent, which is needed no more
-    if (last) {
-      std::swap(stack_[node.depth], stack_[node.depth - 1]);
-    } else {
-      stack_[node.depth]->assign(*stack_[node.depth - 1]);
-    }
-    if (!stack_[node.depth]->push(node.byte)) {
-      i = node.skip;
-      continue;
-    }
-    for (uint32_t t = node.first; t < nodes[i + 1].first; ++t) set(tokens.tokens[t]);
-    ++i;
-  }
+  if (dead_ends_) dead_ends_->begin_mask();
+  walk_->run(matcher, tokens, 0, [&](size_t node, const Matcher& behind) {
+    if (dead_ends_ && dead_ends_->dead(behind)) return true;
+    for (uint32_t t = tokens.nodes[node].first; t < tokens.nodes[node + 1].first; ++t) set(tokens.tokens[t]);
+    return true;
+  });
   for (const uint64_t word : mask->bits) mask->continuations += std::popcount(word);
   if (matcher.complete()) {
     for (const TokenId id : end_ids_) set(id);

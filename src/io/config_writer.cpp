@@ -98,6 +98,13 @@ class SchemaWriter : public ConfigVisitor {
     properties[key] = {
         {"type", "array"}, {"items", {{"type", "string"}}}, {"default", value}, {"description", help}};
   }
+  void alternatives(const char* key, std::vector<std::string>& value, const char* help) override {
+    strings(key, value, help);
+    Json& list = properties[key];
+    list["items"]["minLength"] = 1;
+    list["uniqueItems"] = true;
+    list["not"] = {{"minItems", 1}, {"maxItems", 1}};
+  }
   void names(const char* key, NameList& value, const char* help) override {
     Writer writer;
     writer.names("default", value, help);

@@ -57,6 +57,18 @@ TEST_F(Form, AnswersMatchTheRegexWhateverTheModelLikes) {
   }
 }
 
+TEST_F(Form, AnnotationsAreNamedUnlessQuiet) {
+  write_text(place / "s.json",
+             R"({"type": "object", "properties": {"a/b": {"enum": ["x"], "format": "ipv4", "title": "t"}}})");
+  const Arguments arguments = {"a", "--json-schema", (place / "s.json").string(), "-n", "2", "--quiet"};
+  const std::string warning = "warning: #/properties/a~1b/format: an annotation, not enforced\n";
+  EXPECT_EQ(generate(arguments).err.find(warning), std::string::npos);
+  const RunResult r = generate({arguments.begin(), arguments.end() - 1});
+  const size_t at = r.err.find(warning);
+  ASSERT_NE(at, std::string::npos) << r.err;
+  EXPECT_EQ(r.err.find("annotation", at + warning.size()), std::string::npos) << r.err;
+}
+
 TEST_F(Form, AnAnswerEndsWhereNothingCanFollow) {
   const RunResult r = generate({"Is it?", "--regex", "(yes|no)!", "--num-samples", "8", "--json"});
   ASSERT_EQ(r.code, 0) << r.err;

@@ -328,6 +328,8 @@ TEST_F(Generate, ChoicesAreScoredAndTheLikeliestIsGiven) {
     }
     EXPECT_NEAR(total, 1, 1e-9);
     EXPECT_TRUE(row["probabilities"].contains(" is, well"));
+    EXPECT_EQ(row["tokens"].size(), 3u);
+    EXPECT_EQ(row["finish_reason"], "stop");
   }
   EXPECT_EQ(plain.out.substr(0, plain.out.find('\t') + 1), answered[0]["choice"].get<std::string>() + "\t");
   for (const char* normalize : {"tokens", "bytes"}) {

@@ -122,6 +122,18 @@ TEST_F(Tables, ACsvRunThatStoppedGoesOnWithSkip) {
   }
 }
 
+TEST_F(Tables, ChoicesSayWhatTheySayOfPlainPrompts) {
+  ASSERT_EQ(ask("a.jsonl", {"--choices", " fish, corn"}).code, 0);
+  const json row = json_rows(read_text(place / "a.jsonl")).at(0);
+  const RunResult plain = run_program(
+      "generate", {"--model", path("run"), "the cat sees\n", "--choices", " fish, corn", "--json"});
+  const json alone = json_rows(plain.out).at(0);
+  for (const char* name : {"choice", "probabilities", "tokens", "finish_reason"}) {
+    EXPECT_TRUE(row.contains(name)) << name;
+    EXPECT_EQ(row[name], alone[name]) << name;
+  }
+}
+
 TEST_F(Tables, NoAnswerIsRecordedTwice) {
   std::string rows;
   for (int i = 0; i < 20; ++i) rows += json{{"who", "the cat"}, {"n", i}}.dump() + "\n";

@@ -24,6 +24,7 @@ class Matcher {
   /// most `reach` bytes long. The same state reached by other ways should give the same bytes, since what a
   /// state allows is remembered by them.
   virtual void append_key(std::string& key, int64_t reach) const = 0;
+  static constexpr int64_t kAnyReach = int64_t{1} << 62;  // for all continuations
 };
 
 /// A form that texts are held to.

@@ -14,6 +14,10 @@
 
 namespace llmtool {
 
+class DeadEnds;
+class TrieWalk;
+struct TokenTrie;
+
 /// A bit for each id.
 struct TokenMask {
   std::vector<uint64_t> bits;
@@ -33,8 +37,9 @@ class TokenMasks {
              size_t max_bytes = size_t{64} << 20);
   ~TokenMasks();
 
-  /// Of what may follow what `matcher` has read. `at_start`: no text stands before, so that tokenizers leave
-  /// out what they leave out there.
+  /// Of what may follow what `matcher` has read, without the tokens behind which it is proven that the
+  /// vocabulary cannot spell an end. `at_start`: no text stands before, so that tokenizers leave out what they
+  /// leave out there.
   std::shared_ptr<const TokenMask> allowed(const Matcher& matcher, bool at_start = false);
   /// The text that `id` adds.
   std::string_view text(TokenId id, bool at_start = false) const;
@@ -42,19 +47,19 @@ class TokenMasks {
   int64_t misses() const { return misses_; }
 
  private:
-  struct Trie;
   using Entry = std::pair<std::string, std::shared_ptr<const TokenMask>>;
 
-  const Trie& trie(bool at_start) const;
-  std::shared_ptr<const TokenMask> make(const Matcher& matcher, const Trie& trie);
+  const TokenTrie& trie(bool at_start) const;
+  std::shared_ptr<const TokenMask> make(const Matcher& matcher, const TokenTrie& trie);
 
-  std::shared_ptr<const Trie> anywhere_, at_start_;  // the same where no token differs
+  std::shared_ptr<const TokenTrie> anywhere_, at_start_;  // the same where no token differs
   std::vector<TokenId> end_ids_;
   int64_t vocab_size_;
   size_t max_masks_;
   std::list<Entry> masks_;  // the latest used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> by_key_;
-  std::vector<std::unique_ptr<Matcher>> stack_;  // of the walk, by depth
+  std::unique_ptr<TrieWalk> walk_;
+  std::unique_ptr<DeadEnds> dead_ends_;  // none where the vocabulary spells every byte
   std::string key_;
   int64_t hits_ = 0, misses_ = 0;
 };

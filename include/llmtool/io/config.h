@@ -44,6 +44,10 @@ class ConfigVisitor {
   virtual void choice(const char* key, std::string& value, std::vector<std::string> choices,
                       const char* help) = 0;
   virtual void strings(const char* key, std::vector<std::string>& value, const char* help) = 0;
+  /// The same where they are to choose from: none, or several that differ and are not empty.
+  virtual void alternatives(const char* key, std::vector<std::string>& value, const char* help) {
+    strings(key, value, help);
+  }
   virtual void names(const char* key, NameList& value, const char* help) = 0;  // a string, a list or null
   /// true or false, kept as "true" and "false", or a string.
   virtual void boolean_or_string(const char* key, std::string& value, const char* help) = 0;

@@ -139,13 +139,25 @@ TEST_F(HeldAnswers, WhereNothingMayComeThePromptIsNamed) {
   }
 }
 
+// There is no z: nobody enters "cafz", and drafts neither.
+TEST_F(HeldAnswers, DeadEndsAreNotEntered) {
+  for (const bool drafts : {false, true}) {
+    options.look_up = drafts;
+    const std::vector<GenerationResult> results = run("(ca(fz|b)|d[ef]{1,3}( z)?|fade){1,2}");
+    for (const GenerationResult& r : results) {
+      EXPECT_TRUE(std::regex_match(r.text, std::regex("(cab|d[ef]{1,3}|fade){1,2}"))) << r.text;
+      EXPECT_TRUE(r.complete);
+    }
+  }
+}
+
 TEST_F(HeldAnswers, AFormThatTheVocabularyCannotSpellIsAnError) {
   try {
     run("(ab|ba)z");
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(std::string(e.what()).find(
-                  "prompt 1: the tokenizer has no token that goes on with the form behind \""),
+                  "prompt 1: the tokenizer has no token that goes on with the form behind \"\""),
               0u)
         << e.what();
   }
