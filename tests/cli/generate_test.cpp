@@ -349,6 +349,16 @@ TEST_F(Generate, ChoicesAreScoredAndTheLikeliestIsGiven) {
   }
 }
 
+// The small language has no b.
+TEST_F(Generate, AFormsDeadEndsAreNotEntered) {
+  const RunResult r =
+      generate({"the", "--regex", " (cob|cat|dogb?)", "--temperature", "2", "--num-samples", "20"});
+  EXPECT_EQ(r.code, 0) << r.err;
+  std::istringstream lines(r.out);
+  for (std::string line; std::getline(lines, line);) EXPECT_TRUE(line == " cat" || line == " dog") << line;
+  EXPECT_EQ(generate({"the", "--regex", " (cob|b)"}).code, 1);
+}
+
 TEST_F(Generate, WaysOfRunningGiveTheSameAnswers) {
   const std::string input = "the cat sees fish.\nthe cat sees fish.\nthe cat sees corn.\n";
   for (const char* temperature : {"0", "1.2"}) {

@@ -267,7 +267,6 @@ TEST(JsonSchema, RefusesWithItsPointerWhatCannotBeEnforced) {
           "additionalProperties": false}})",
        "#/uniqueItems: cannot be enforced"},
       {R"({"pattern": "(a)\\1"})", "#/pattern: "},
-      {R"({"patternProperties": {"/~(?=x)": {}}})", "#/patternProperties/~1~0(?=x): "},
       {R"({"multipleOf": 0})", "#/multipleOf: expected more than 0"},
       {R"({"minLength": -1})", "#/minLength: expected an integer"},
       {R"({"type": "int"})", "#/type: expected null"},
@@ -282,17 +281,18 @@ TEST(JsonSchema, RefusesWithItsPointerWhatCannotBeEnforced) {
       {R"({"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": true, "minItems": 3})",
        "#: no instance is valid"},
       {R"({"a/b": 1})", "#/a~1b: not a keyword"},
+      {R"({"patternProperties": {"(?=x)/~": {}}})", "#/patternProperties/(?=x)~1~0: "},
       {R"({"propertyNames": {"maxLength": 1000000}})", "#/propertyNames: cannot be enforced: "},
   };
-for (const auto& [text, expected] : cases) {
-  try {
-    schema(text);
-    ADD_FAILURE() << text;
-  } catch (const UsageError& error) {
-    EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
-    EXPECT_EQ(std::string(error.what()).find("schema at #"), 0u) << error.what();
+  for (const auto& [text, expected] : cases) {
+    try {
+      schema(text);
+      ADD_FAILURE() << text;
+    } catch (const UsageError& error) {
+      EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
+      EXPECT_EQ(std::string(error.what()).find("schema at #"), 0u) << error.what();
+    }
   }
-}
 }
 
 std::string key_behind(const Grammar& grammar, const std::string& text, int64_t reach) {
