@@ -254,7 +254,7 @@ TEST_F(Tables, ADryRunFitsPromptsAsTheRealOneDoes) {
 }
 
 TEST_F(Tables, RowsThatDoNotFitAreKnownBeforeAndSkipped) {
-  const std::string long_row = std::string(40, 'a'), long_choice = std::string(40, 'b');
+  const std::string long_row(40, 'a'), long_choice(40, 'a');
   write_text(place / "rows.jsonl",
              "{\"who\": \"my hen\"}\n{\"who\": \"" + long_row + "\"}\n{\"who\": \"a dog\"}\n");
   const auto ask_table = [&](Arguments more) {
