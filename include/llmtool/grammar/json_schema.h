@@ -13,8 +13,8 @@ namespace llmtool {
 /// The texts whose value is valid by `schema`, of draft 2020-12 or, where "$schema" says so, draft 7
 /// (https://json-schema.org/draft/2020-12, https://json-schema.org/draft-07). Throws UsageError, opening with
 /// `origin` and the JSON pointer, on what is no schema, on a keyword or a combination that cannot be enforced
-/// exactly, and where no instance is valid. What the notes say (title, format, ...) is not enforced;
-/// one that speaks of instances, as format does, is a warning unless quiet().
+/// exactly, and where no instance is valid. What the notes say (title, format, ...) is not enforced; of
+/// those that speak of instances, as format does, a warning says so unless quiet().
 ///
 /// Properties come in any order and no key comes twice, in whatever spelling. Of spellings: whitespace is
 /// what JSON writers put: nothing, one space, or a line break with at most 32 spaces or tabs behind `[`, `{`

@@ -38,8 +38,8 @@ class TokenMasks {
   ~TokenMasks();
 
   /// Of what may follow what `matcher` has read, without the tokens behind which it is proven that the
-  /// vocabulary cannot spell an end. `at_start`: no text stands before, so that tokenizers leave out what they
-  /// leave out there.
+  /// vocabulary cannot spell an end. `at_start`: no text stands before, so that tokenizers leave out what
+  /// they leave out there.
   std::shared_ptr<const TokenMask> allowed(const Matcher& matcher, bool at_start = false);
   /// The text that `id` adds.
   std::string_view text(TokenId id, bool at_start = false) const;

@@ -275,7 +275,10 @@ TEST_F(Answers, ADraftModelMayBePaddedOtherwise) {
         EXPECT_EQ(found[i].logprobs, expected[i].logprobs) << V;
         accepted += found[i].accepted;
       }
-      if (V > 20) EXPECT_GT(accepted, 0) << V;  // of half the tokens few answers go far
+      // Of half the tokens few answers go far.
+      if (V > 20) {
+        EXPECT_GT(accepted, 0) << V;
+      }
     }
   }
 }
