@@ -1,12 +1,12 @@
 #include "generate_chat.h"
 
 #include <langinfo.h>
+#include <poll.h>
 #include <unistd.h>
 // After unistd.h: it wants size_t.
 #include <editline/readline.h>
 
 #include <clocale>
-#include <csetjmp>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
@@ -27,13 +27,8 @@ constexpr const char* kHelp =
     "/exit       leave (so does ctrl-D)\n"
     "ctrl-C stops an answer, or clears the line.";
 
-volatile std::sig_atomic_t stop_wanted = 0, at_prompt = 0;
-sigjmp_buf prompt_begin;
-/// The line editor knows no other way to give up a line than to be left.
-void on_interrupt(int) {
-  stop_wanted = 1;
-  if (at_prompt) siglongjmp(prompt_begin, 1);
-}
+volatile std::sig_atomic_t stop_wanted = 0;
+void on_interrupt(int) { stop_wanted = 1; }
 
 /// The line editor drops characters that the locale does not know. Numbers stay those of C.
 void type_utf8() {
@@ -41,18 +36,39 @@ void type_utf8() {
   if (std::string_view(::nl_langinfo(CODESET)) != "UTF-8") std::setlocale(LC_CTYPE, "C.UTF-8");
 }
 
-/// A line with the editor; nullptr at the end of the input. A jump passes no destructor.
+/// What the line editor has given: it calls a plain function.
+struct TypedLine {
+  bool ended = false;
+  char* text = nullptr;  // none at the end of the input
+};
+TypedLine typed;
+void take_line(char* text) { typed = {true, text}; }
+
+/// A line with the editor, which takes a character at a time, so that it can be left between two; nullptr at
+/// the end of the input.
 char* edited_line() {
-  if (sigsetjmp(prompt_begin, 1) != 0) {
-    at_prompt = 0;
-    std::fputs("\n", stdout);
-    std::fflush(stdout);
-    std::fputs("/exit or ctrl-D leaves.\n", stderr);
+  constexpr int kMilliseconds = 50;  // another thread may have taken the signal
+  typed = {};
+  stop_wanted = 0;
+  ::rl_callback_handler_install("> ", take_line);
+  while (!typed.ended) {
+    pollfd in{STDIN_FILENO, POLLIN, 0};
+    const int ready = ::poll(&in, 1, kMilliseconds);
+    if (stop_wanted) {
+      stop_wanted = 0;
+      ::rl_callback_handler_remove();
+      std::fputs("\n", stdout);
+      std::fflush(stdout);
+      std::fputs("/exit or ctrl-D leaves.\n", stderr);
+      ::rl_callback_handler_install("> ", take_line);
+    } else if (ready > 0 && in.revents & POLLIN) {
+      ::rl_callback_read_char();
+    } else if (ready > 0) {
+      break;  // the terminal has gone
+    }
   }
-  at_prompt = 1;
-  char* const typed = ::readline("> ");
-  at_prompt = 0;
-  return typed;
+  ::rl_callback_handler_remove();
+  return typed.text;
 }
 
 /// While it lives, SIGINT stops an answer or clears a line and no more.
@@ -109,13 +125,13 @@ class Chat {
       return line;
     }
     rl_catch_signals = 1;  // puts the terminal in order before a signal does its work
-    char* const typed = edited_line();
-    if (!typed) {
+    char* const text = edited_line();
+    if (!text) {
       write_out("\n");
       return std::nullopt;
     }
-    line = typed;
-    std::free(typed);
+    line = text;
+    std::free(text);
     if (!line.empty()) ::add_history(line.c_str());
     return line;
   }

@@ -16,12 +16,18 @@
 namespace llmtool {
 
 namespace {
+void say(const std::string& text) {
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
 /// Keys and lines from standard input: a key is a press on a terminal, a line's first character elsewhere.
 class Keyboard {
  public:
-  /// 'q' at the end of the input.
-  char key() const {
+  /// The answer to a question; 'q' at the end of the input.
+  char key(const std::string& question) const {
     if (!::isatty(STDIN_FILENO)) {
+      say(question);
       std::string text;
       while (text.empty()) {
         if (!line(text)) return 'q';
@@ -36,6 +42,7 @@ class Keyboard {
     keys.c_cc[VMIN] = 1;
     keys.c_cc[VTIME] = 0;
     ::tcsetattr(STDIN_FILENO, TCSADRAIN, &keys);
+    say(question);  // now any key may come
     char c = 0;
     constexpr char kEscape = 27;
     bool read = read_byte(c);
@@ -77,11 +84,6 @@ class Keyboard {
     return n == 1;
   }
 };
-
-void say(const std::string& text) {
-  std::fputs(text.c_str(), stderr);
-  std::fflush(stderr);
-}
 
 void show(const Record& r, size_t at, size_t total) {
   const auto block = [](const char* name, const std::string& text) {
@@ -143,8 +145,7 @@ class Session {
   /// False where the user has had enough.
   bool step(const Record& record) {
     while (true) {
-      say("r right, w wrong, s skip, u undo, q quit: ");
-      const char key = keyboard_.key();
+      const char key = keyboard_.key("r right, w wrong, s skip, u undo, q quit: ");
       say(cat(printable(std::string(1, key)), "\n"));
       if (key == 'q') return false;
       if (key == 's') return ++at_, true;

@@ -84,7 +84,8 @@ def held_beams(model, prompts):
     answers = []
     for row, score in zip(r.sequences[:, len(prompt):].tolist(), r.sequences_scores.tolist()):
         end = next((i for i, id in enumerate(row) if id == 0), len(row))
-        answers.append(dict(ids=row[:end], stopped=end < len(row), score=round(score, 6)))
+        over = end < len(row) or allowed(0, torch.tensor(prompt + row)) == [0]  # by the form, at the limit
+        answers.append(dict(ids=row[:end], stopped=over, score=round(score, 6)))
     return dict(HELD, prompt=1, answers=answers)
 
 
