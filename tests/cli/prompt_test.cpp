@@ -333,7 +333,7 @@ TEST_F(Prompting, OnATerminalControlCStopsTheAnswerOnly) {
     EXPECT_SAYS(shown_until(terminal, "leaves.\r\n> "), "/exit or ctrl-D");
   }
   ASSERT_EQ(write(terminal, "/help\n", 6), 6);
-  EXPECT_SAYS(shown_until(terminal, "ctrl-C"), "/reset");
+  EXPECT_SAYS(shown_until(terminal, "clears the line.\r\n> "), "/reset");
   ASSERT_EQ(write(terminal, "gr\u00fcn\n", 6), 6);  // whatever the locale
   shown_until(terminal, "n\r\n");
   EXPECT_NE(shown_until(terminal, " "), "");  // the answer has begun
