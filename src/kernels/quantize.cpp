@@ -3,7 +3,7 @@
 
 #include "kernels/quantize.h"
 
-#if defined(__AVX2__)
+#if defined(__F16C__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -17,9 +17,15 @@ namespace llmtool {
 
 namespace {
 float half_at(const uint8_t* p) {
+#if defined(__F16C__)
+  uint16_t bits;
+  std::memcpy(&bits, p, sizeof bits);
+  return _cvtsh_ss(bits);  // Eigen's takes a dozen instructions, as many as a block's values
+#else
   Eigen::half value;
   std::memcpy(&value, p, sizeof value);
   return static_cast<float>(value);
+#endif
 }
 
 /// 2 bytes of scale d, 32 signed bytes q; value d q.
