@@ -136,11 +136,13 @@ std::function<int()> finetune_command(CLI::App& app) {
   app.add_option("--preview", flags->preview, "Show N examples as they would be trained, and stop")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20).description(""))
       ->type_name("N");
-  app.add_option("--add-tokens", flags->add_tokens, "Texts that become tokens of their own")
+  app.add_option("--add-tokens", flags->add_tokens,
+                 "Texts that become tokens of their own; a lone tokenizer.model takes none")
       ->type_name("TEXT...");
   std::string kinds;
   for (const std::string& kind : lint_kinds()) kinds += (kinds.empty() ? "" : ", ") + kind;
-  app.add_option("--allow", flags->options.allow, "Start although the linter finds this kind: " + kinds)
+  app.add_option("--allow", flags->options.allow,
+                 "Start although the linter finds this kind (ids outside the embedding never): " + kinds)
       ->check(CLI::IsMember(lint_kinds()).description(""))
       ->type_name("KIND");
   add_run_flags(app, flags->options);

@@ -61,10 +61,10 @@ char* edited_line() {
       std::fflush(stdout);
       std::fputs("/exit or ctrl-D leaves.\n", stderr);
       ::rl_callback_handler_install("> ", take_line);
-    } else if (ready > 0 && in.revents & POLLIN) {
-      ::rl_callback_read_char();
-    } else if (ready > 0) {
+    } else if (ready > 0 && in.revents != POLLIN) {
       break;  // the terminal has gone
+    } else if (ready > 0) {
+      ::rl_callback_read_char();
     }
   }
   ::rl_callback_handler_remove();

@@ -63,8 +63,8 @@ void Recorder::hold(const GenerationResult& result, Json input, int64_t equal) {
   held_.push_back({record_of(result, std::move(input)), equal});
 }
 
-void Recorder::expect_known(const std::string& since) {
-  maybe_known_ = true;
+void Recorder::expect_known(const std::string& since, int64_t most) {
+  maybe_known_ = most;
   since_ = since;
   until_ = utc_now();
 }
@@ -72,8 +72,9 @@ void Recorder::expect_known(const std::string& since) {
 /// Rows may repeat: the table's records beyond those of its rows are the ones that were recorded without
 /// theirs. They come one behind the other, so that behind the first that is new all are.
 bool Recorder::is_known(const Held& held) {
-  maybe_known_ = maybe_known_ && store().count(held.record, since_, until_) > held.equal;
-  return maybe_known_;
+  const bool known = maybe_known_ > 0 && store().count(held.record, since_, until_) > held.equal;
+  maybe_known_ = known ? maybe_known_ - 1 : 0;
+  return known;
 }
 
 void Recorder::write() {

@@ -28,9 +28,11 @@ class Recorder {
   /// answers of this table in front of this one make the same record but for its time.
   void hold(const GenerationResult& result, Json input, int64_t equal);
   void write();
-  /// A run that was killed may have recorded the next answers of a table begun at `since`. They are not
-  /// recorded again.
-  void expect_known(const std::string& since);
+  /// A run that was killed may have recorded the next answers of a table begun at `since`, `most` of them.
+  /// They are not recorded again.
+  void expect_known(const std::string& since, int64_t most);
+  /// Throws Error where the next write() could not begin.
+  void check() { store().check_writable(); }
 
  private:
   struct Held {
@@ -46,7 +48,7 @@ class Recorder {
   Record common_;
   std::vector<Held> held_;
   bool formed_;  // answers have a form
-  bool maybe_known_ = false;
+  int64_t maybe_known_ = 0;
   std::string since_, until_;  // when those that may be known were recorded
 };
 

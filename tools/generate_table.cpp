@@ -205,6 +205,7 @@ void TableRun::write(Json row) {
 void TableRun::write_held() {
   const std::vector<Json> rows = std::exchange(held_, {});
   if (rows.empty()) return;
+  recorder_->check();             // before the old table goes
   if (output_) output_->begin();  // or a run that is killed here would not know its records again
   recorder_->write();
   for (const Json& row : rows) put(row);
@@ -237,7 +238,7 @@ Json TableRun::fields_of(const GenerationResult& r) const {
     fields["response"] = r.text;
   }
   fields["finish_reason"] = r.finish_reason;
-  if (options_.grammar) fields["complete"] = r.complete;
+  if (options_.grammar) fields["complete"] = r.error.empty() ? Json(r.complete) : Json();
   fields["error"] = r.error.empty() ? Json() : Json(r.error);
   if (details_ && !choices_) {
     const Json all = result_row(r, options_, nullptr);
@@ -290,7 +291,8 @@ void TableRun::show_progress_of(int64_t rows_done) {
 int TableRun::go_through(const std::function<void(const Generator::Source&)>& ask, Recorder* recorder) {
   began_ = last_written_ = now();
   recorder_ = recorder;
-  if (recorder && !begun_.empty()) recorder->expect_known(begun_);
+  if (recorder && !begun_.empty())
+    recorder->expect_known(begun_, static_cast<int64_t>(kMostHeld) + options_.num_samples);
   try {
     try {
       ask(show_prompt_ ? shown_prompts(source()) : source());

@@ -1,5 +1,7 @@
 #include "data/messages.h"
 
+#include <cctype>
+
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
 
@@ -43,9 +45,11 @@ Json message_of(const Json& given, const std::string& origin) {
     return call_of(given["value"].get<std::string>(), origin);
   static const std::pair<const char*, const char*> kRoles[] = {
       {"human", "user"}, {"gpt", "assistant"}, {"observation", "tool"}};
+  std::string lowered = role;  // "Human" and "GPT" are the same
+  for (char& c : lowered) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   Json made = {{"role", role}, {"content", given["value"]}};
   for (const auto& [theirs, ours] : kRoles) {
-    if (role == theirs) made["role"] = ours;
+    if (lowered == theirs) made["role"] = ours;
   }
   for (const auto& [name, value] : given.items()) {
     if (name != "from" && name != "value") made[name] = value;

@@ -94,16 +94,21 @@ void write_file(const fs::path& path, std::string_view contents) {
 }
 
 namespace {
+constexpr const char* kMark =
+    ".llmtool-";  // and eight hexadecimal digits: no file of the user's has such a name
+
 /// What writers that were killed have left beside the file: nobody holds a lock on it.
 void remove_stale(const fs::path& path) {
-  const std::string beginning = path.filename().string() + ".tmp-";
+  const std::string beginning = path.filename().string() + kMark;
   const fs::path folder = path.parent_path();
   std::error_code ignored;
   for (fs::directory_iterator at(folder.empty() ? "." : folder, ignored), end; !ignored && at != end;
        at.increment(ignored)) {
     const fs::path& other = at->path();
     const std::string name = other.filename().string();
-    if (!name.starts_with(beginning) || name.size() != beginning.size() + 8) continue;
+    if (!name.starts_with(beginning) || name.size() != beginning.size() + 8 ||
+        name.find_first_not_of("0123456789abcdef", beginning.size()) != std::string::npos)
+      continue;
     const Descriptor file{::open(other.c_str(), O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)};
     if (file.fd >= 0 && ::flock(file.fd, LOCK_EX | LOCK_NB) == 0) ::unlink(other.c_str());
   }
@@ -115,8 +120,8 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   std::random_device random;
   while (!writer_) {
     char suffix[16];
-    std::snprintf(suffix, sizeof suffix, ".tmp-%08x", static_cast<unsigned>(random()));
-    temporary_ = path.string() + suffix;
+    std::snprintf(suffix, sizeof suffix, "%08x", static_cast<unsigned>(random()));
+    temporary_ = path.string() + kMark + suffix;
     const int fd = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0 && errno == EEXIST) continue;
     if (fd < 0) fail(path, "cannot be written");

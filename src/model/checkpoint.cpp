@@ -44,8 +44,8 @@ fs::path find_model_folder(const fs::path& path) {
   }
   if (fs::exists(path / kTrainedWeights) || !newest_checkpoint(path, kTrainedWeights).empty()) {
     throw UsageError(cat(path.string(),
-                         ": the run has not ended, and its checkpoints hold the weights that it trains "
-                         "alone; finetune --resume ends it"));
+                         ": expected a whole model, found the weights alone that a run trains; finetune "
+                         "--resume ends such a run and writes its model"));
   }
   throw UsageError(cat(path.string(),
                        ": expected a model folder (with config.json) or a run folder (with model/)",

@@ -24,7 +24,7 @@ struct Change {
 void check_kind(const AdapterConfig& c, const Adapter& adapter, const Transformer& model) {
   const auto refuse = [](const std::string& what) {
     throw UsageError(cat("llama.cpp's adapters are low-rank changes alone, found ", what,
-                         "; `merge --to gguf` puts it into the weights"));
+                         "; `merge --to gguf` puts what weights can hold into them"));
   };
   if (!c.is_lora()) refuse(c.peft_type);
   if (c.use_dora) refuse("magnitudes (use_dora)");

@@ -1,5 +1,7 @@
 #include "llmtool/prompt/conversation.h"
 
+#include <utility>
+
 #include "llmtool/core/error.h"
 
 namespace llmtool {
@@ -43,6 +45,7 @@ Conversation::Conversation(const ChatWriter& writer, std::string system)
 }
 
 void Conversation::reset() {
+  whole_ = nullptr;
   messages_ = Json::array();
   if (!system_.empty()) messages_.push_back({{"role", "system"}, {"content", system_}});
 }
@@ -52,10 +55,12 @@ void Conversation::say(const std::string& user_text) {
 }
 
 void Conversation::answer(const std::string& assistant_text) {
+  whole_ = nullptr;
   messages_.push_back({{"role", "assistant"}, {"content", assistant_text}});
 }
 
 void Conversation::unsay() {
+  if (!whole_.is_null()) messages_ = std::exchange(whole_, nullptr);
   if (messages_.size() > first_turn() && messages_.back()["role"] == "user")
     messages_.erase(messages_.size() - 1);
 }
@@ -68,7 +73,7 @@ Prompt Conversation::prompt(int64_t room, int64_t& dropped) {
     Prompt prompt = writer_.write(std::move(context), "conversation");
     const auto length = static_cast<int64_t>(prompt.ids.size());
     if (length <= room) {
-      messages_ = std::move(kept);
+      whole_ = std::exchange(messages_, std::move(kept));
       return prompt;
     }
     size_t next = first_turn() + 1;  // where the second turn begins

@@ -257,6 +257,8 @@ int64_t RecordStore::add(const Record& record) {
   return id;
 }
 
+void RecordStore::check_writable() { const Transaction begun(*db_); }
+
 void RecordStore::add(std::span<const Record> records) {
   Writing writing(*this);
   for (const Record& record : records) writing.add(record);

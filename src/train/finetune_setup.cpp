@@ -27,6 +27,29 @@ std::string percent(double share) {
   out << std::setprecision(3) << 100 * share << " %";
   return out.str();
 }
+
+/// New tokens are those of the adapter that a run begins with, in its order: their rows lie there by ids.
+void check_new_tokens(const FinetuneConfig& config, const AdapterConfig& from, const ModelSource& model) {
+  const auto refuse = [&](const std::string& what) {
+    throw UsageError(cat("model.init_adapter: ", config.init_adapter, what));
+  };
+  if (from.modules_to_save.empty()) {
+    if (!config.add_tokens.empty()) refuse(" has no rows for new tokens; leave --add-tokens out");
+    return;
+  }
+  const fs::path base = config.tokenizer.empty() ? model.path() : fs::path(config.tokenizer);
+  if (!has_tokenizer(config.init_adapter) || !has_tokenizer(base)) return;
+  const auto known = load_tokenizer(base), theirs = load_tokenizer(config.init_adapter),
+             ours = with_tokens(known, config.add_tokens);
+  bool same = std::max(known->vocab_size(), theirs->vocab_size()) == ours->vocab_size();
+  std::string list;
+  for (auto id = static_cast<TokenId>(known->vocab_size()); id < theirs->vocab_size(); ++id) {
+    list += cat(list.empty() ? "" : ", ", "\"", theirs->piece(id), "\"");
+    same = same && ours->piece(id) == theirs->piece(id);
+  }
+  if (!same)
+    refuse(cat(": expected its new tokens in its order by --add-tokens: ", list.empty() ? "none" : list));
+}
 }  // namespace
 
 nlohmann::ordered_json FinetuneRun::config_json() const {
@@ -43,23 +66,18 @@ uint64_t FinetuneRun::base_hash() const { return frozen_hash(model_->params(), *
 /// A run that goes on has its settings in run.json, and its checkpoints have the weights: the folder that it
 /// began with may be gone.
 void FinetuneRun::take_adapter_settings() {
+  const auto model = ModelSource::open(config_.model);
   std::optional<AdapterConfig> from;
   if (options_.resume && folder_.has_checkpoints()) from = adapter_of_run(folder_.path());
   if (!from) {
     from = read_adapter_config(config_.init_adapter);
+    check_new_tokens(config_, *from, *model);
     info(cat("adapter: begins with ", config_.init_adapter));
   }
-  const auto model = ModelSource::open(config_.model);
   nlohmann::json given = config_.adapter_given;
   given["peft_type"] = config_.adapter.peft_type;  // which may be a flag
   if (!config_.adapts()) given.erase("peft_type");
   check_given(given, *from, model->config(), config_.init_adapter);
-  if (config_.add_tokens.empty() && has_tokenizer(config_.init_adapter) && config_.tokenizer.empty()) {
-    const int64_t more = load_tokenizer(config_.init_adapter)->vocab_size() - model->config().vocab_size;
-    if (more > 0)
-      throw UsageError(cat("model.init_adapter: ", config_.init_adapter, ": has ", more,
-                           " tokens more than the model; name them by --add-tokens"));
-  }
   config_.adapter = *from;
 }
 

@@ -60,7 +60,7 @@ void sync_folder(const std::filesystem::path& folder);  // fsync of the director
 
 /// A file that is whole or not there: written beside the target, which `commit` replaces. Without a commit
 /// the destructor removes what was written and the old file stays as it was. Each of several writers has a
-/// file of its own, target.tmp-XXXXXXXX, which it holds a lock on: one of a writer that was killed goes with
+/// file of its own, target.llmtool-XXXXXXXX, which it holds a lock on: one of a writer that was killed goes with
 /// the next.
 class AtomicFile {
  public:

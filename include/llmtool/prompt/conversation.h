@@ -41,14 +41,15 @@ class Conversation {
 
   void say(const std::string& user_text);
   void answer(const std::string& assistant_text);
-  /// Takes back what the user said last, where it is not answered.
+  /// Takes back what the user said last, where it is not answered, and the turns that its prompt left out are
+  /// there again.
   void unsay();
   /// Forgets all turns; the system message stays.
   void reset();
 
-  /// The prompt for the next answer, at most `room` tokens long: the oldest turns are left out for good
-  /// where it would be longer. `dropped`: how many turns of the user were. Throws Error, and
-  /// leaves out none, where the last one alone is too long.
+  /// The prompt for the next answer, at most `room` tokens long: the oldest turns are left out, for good
+  /// once it is answered, where it would be longer. `dropped`: how many turns of the user were. Throws Error,
+  /// and leaves out none, where the last one alone is too long.
   Prompt prompt(int64_t room, int64_t& dropped);
 
   const nlohmann::ordered_json& messages() const { return messages_; }
@@ -59,6 +60,7 @@ class Conversation {
   const ChatWriter& writer_;
   std::string system_;
   nlohmann::ordered_json messages_;
+  nlohmann::ordered_json whole_;  // with what the prompt has left out, until it is answered
 };
 
 }  // namespace llmtool

@@ -82,6 +82,9 @@ class RecordStore {
   ~RecordStore();
   RecordStore(RecordStore&&) noexcept;
 
+  /// Throws Error where nothing can be written: another process keeps it too long, or the file may only be
+  /// read.
+  void check_writable();
   /// The record's id. Throws UsageError where the template's version was recorded with another text.
   int64_t add(const Record& record);
   /// The same in one transaction, all or none, as one waits for the disk some milliseconds.

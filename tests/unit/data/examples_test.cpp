@@ -86,7 +86,7 @@ TEST_F(ExampleTest, ReadsShareGptAndTools) {
   options.loss_on = LossOn::assistant;
   load(
       "rows.jsonl",
-      R"({"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"x\": 7}}"}, {"from": "observation", "value": "o"}, {"from": "gpt", "value": "a"}], "system": "S", "tools": "[{\"name\": \"f\"}]"})");
+      R"({"conversations": [{"from": "Human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"x\": 7}}"}, {"from": "observation", "value": "o"}, {"from": "gpt", "value": "a"}], "system": "S", "tools": "[{\"name\": \"f\"}]"})");
   EXPECT_EQ(text(0), "Tf;system:S;user:q;assistant:[7</s>];tool:o;assistant:[a</s>];");
 }
 

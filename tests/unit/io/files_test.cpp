@@ -109,12 +109,12 @@ TEST(AtomicFile, WritersOfOneFileDoNotMeet) {
 
 TEST(AtomicFile, WhatAKilledWriterLeftGoesWithTheNext) {
   test::TempFolder folder;
-  test::write_text(folder / "a.tmp-0123abcd", "left behind");
-  test::write_text(folder / "b.tmp-0123abcd", "of another file");
+  test::write_text(folder / "a.llmtool-0123abcd", "left behind");
+  test::write_text(folder / "b.llmtool-0123abcd", "of another file");
   AtomicFile living(folder / "a");
   write_file(folder / "a", "x");
-  EXPECT_FALSE(fs::exists(folder / "a.tmp-0123abcd"));
-  EXPECT_TRUE(fs::exists(folder / "b.tmp-0123abcd"));
+  EXPECT_FALSE(fs::exists(folder / "a.llmtool-0123abcd"));
+  EXPECT_TRUE(fs::exists(folder / "b.llmtool-0123abcd"));
   living.write("y", 1);
   living.commit();
   EXPECT_EQ(test::read_text(folder / "a"), "y");

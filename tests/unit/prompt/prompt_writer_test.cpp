@@ -151,10 +151,11 @@ TEST_F(Writer, ALongConversationLosesItsOldestTurns) {
   EXPECT_EQ(shorter.text, "<system>S\n<user>three\n<assistant>");
   EXPECT_EQ(dropped, 1);
   EXPECT_THROW(chat.prompt(3, dropped), Error);
+  // Without an answer the turns that were left out are there again.
   chat.unsay();
-  EXPECT_EQ(chat.messages().size(), 1u);
+  EXPECT_EQ(chat.messages().size(), 3u);
   chat.unsay();
-  EXPECT_EQ(chat.messages().size(), 1u);
+  EXPECT_EQ(chat.messages().size(), 3u);
   chat.say("x");
   chat.reset();
   EXPECT_EQ(chat.messages().size(), 1u);

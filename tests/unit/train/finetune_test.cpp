@@ -434,6 +434,17 @@ TEST_F(Finetune, NewTokensInSpareRowsAreLearntByAdapters) {
         EXPECT_LT(moved, 1e-2f) << "two steps from the mean";
       }
     }
+    // Who goes on from there names the same tokens in the same order.
+    config.init_adapter = folder.string();
+    const std::vector<std::string> ours = std::exchange(config.add_tokens, {});
+    for (const auto& others :
+         std::vector<std::vector<std::string>>{{}, {"<b>", "<a>"}, {"<a>", "<b>", "<c>"}}) {
+      config.add_tokens = others;
+      EXPECT_THROW(run(name + "-others"), UsageError) << others.size();
+    }
+    config.add_tokens = ours;
+    run(name + "-again");
+    config.init_adapter = "";
   }
 }
 
