@@ -169,7 +169,8 @@ TEST_F(Tables, NoAnswerIsRecordedTwice) {
     EXPECT_EQ(records("s.db"), 200u);
     // The same answers of another table are other ones.
     ASSERT_EQ(ask(name, {"--record", path("s.db"), "--temperature", "0", "--overwrite"}).code, 0);
-    write_text(place / name, read_text(place / name).substr(0, answers.size()));
+    const std::string twice = read_text(place / name);  // of which a kill may cost a batch of 64
+    write_text(place / name, twice.substr(0, twice.size() * 3 / 4));
     ASSERT_EQ(ask(name, all).code, 0);
     EXPECT_EQ(records("s.db"), 400u);
   }
