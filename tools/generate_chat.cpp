@@ -44,13 +44,22 @@ struct TypedLine {
 TypedLine typed;
 void take_line(char* text) { typed = {true, text}; }
 
+/// The editor puts the terminal in order before a signal does its work; where the terminal goes there is
+/// none.
+void begin_line() {
+  struct sigaction hangup {};
+  ::sigaction(SIGHUP, nullptr, &hangup);
+  ::rl_callback_handler_install("> ", take_line);
+  ::sigaction(SIGHUP, &hangup, nullptr);
+}
+
 /// A line with the editor, which takes a character at a time, so that it can be left between two; nullptr at
 /// the end of the input.
 char* edited_line() {
   constexpr int kMilliseconds = 50;  // another thread may have taken the signal
   typed = {};
   stop_wanted = 0;
-  ::rl_callback_handler_install("> ", take_line);
+  begin_line();
   while (!typed.ended) {
     pollfd in{STDIN_FILENO, POLLIN, 0};
     const int ready = ::poll(&in, 1, kMilliseconds);
@@ -60,7 +69,7 @@ char* edited_line() {
       std::fputs("\n", stdout);
       std::fflush(stdout);
       std::fputs("/exit or ctrl-D leaves.\n", stderr);
-      ::rl_callback_handler_install("> ", take_line);
+      begin_line();
     } else if (ready > 0 && in.revents != POLLIN) {
       break;  // the terminal has gone
     } else if (ready > 0) {
