@@ -144,7 +144,7 @@ void AtomicFile::commit() {
   writer_->sync();
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "cannot be replaced");
   committed_ = true;
-  writer_->close();  // and with it the lock, which nobody heeds under the new name
+  writer_.reset();  // and with it the lock, which nobody heeds under the new name
   sync_folder(path_.parent_path());
 }
 

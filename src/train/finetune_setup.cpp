@@ -66,18 +66,18 @@ uint64_t FinetuneRun::base_hash() const { return frozen_hash(model_->params(), *
 /// A run that goes on has its settings in run.json, and its checkpoints have the weights: the folder that it
 /// began with may be gone.
 void FinetuneRun::take_adapter_settings() {
-  const auto model = ModelSource::open(config_.model);
+  base_ = ModelSource::open(config_.model);
   std::optional<AdapterConfig> from;
   if (options_.resume && folder_.has_checkpoints()) from = adapter_of_run(folder_.path());
   if (!from) {
     from = read_adapter_config(config_.init_adapter);
-    check_new_tokens(config_, *from, *model);
+    check_new_tokens(config_, *from, *base_);
     info(cat("adapter: begins with ", config_.init_adapter));
   }
   nlohmann::json given = config_.adapter_given;
   given["peft_type"] = config_.adapter.peft_type;  // which may be a flag
   if (!config_.adapts()) given.erase("peft_type");
-  check_given(given, *from, model->config(), config_.init_adapter);
+  check_given(given, *from, base_->config(), config_.init_adapter);
   config_.adapter = *from;
 }
 
@@ -85,7 +85,7 @@ void FinetuneRun::prepare() {
   if (!config_.init_adapter.empty()) take_adapter_settings();
   config_.adapter.task_type = config_.data.classifies() ? "SEQ_CLS" : "CAUSAL_LM";
   config_.check();
-  base_ = ModelSource::open(config_.model);
+  if (!base_) base_ = ModelSource::open(config_.model);
   check_writable(*base_, "model.path");
   // Room for the virtual tokens in front of every example.
   const int64_t in_front = config_.adapter.has_virtual_tokens() ? config_.adapter.num_virtual_tokens : 0;
