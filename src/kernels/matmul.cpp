@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/quantize.h"
 #include "kernels/simd.h"
 #include "llmtool/kernels/convert.h"
 
@@ -73,30 +74,15 @@ void edge_kernel(int64_t k, const float* a, const float* b, float* c, int64_t ld
   for (int64_t i = 0; i < rows; ++i) std::copy_n(tile + i * kNr, cols, c + i * ldc);
 }
 
-typedef float Vec8 __attribute__((vector_size(32)));
-
 /// Up to 8 rows of 8 floats, `stride` apart, turned into 8 columns `out_stride` apart, each written over
 /// what the one before left behind its own rows.
 template <int rows>
 void transpose8(const float* in, int64_t stride, float* out, int64_t out_stride) {
-  Vec8 r[8] = {}, t[8];
-  for (int i = 0; i < rows; ++i) std::memcpy(&r[i], in + i * stride, sizeof(Vec8));
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-    t[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    for (int j = 0; j < 2; ++j) {
-      r[i + 2 * j] = __builtin_shufflevector(t[i + j], t[i + 2 + j], 0, 1, 8, 9, 4, 5, 12, 13);
-      r[i + 2 * j + 1] = __builtin_shufflevector(t[i + j], t[i + 2 + j], 2, 3, 10, 11, 6, 7, 14, 15);
-    }
-  }
-  for (int i = 0; i < 4; ++i) {
-    t[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    t[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  }
-  for (int i = 0; i < 7; ++i) std::memcpy(out + i * out_stride, &t[i], sizeof(Vec8));
-  std::memcpy(out + 7 * out_stride, &t[7], rows * sizeof(float));
+  simd::Vec8 r[8] = {};
+  for (int i = 0; i < rows; ++i) std::memcpy(&r[i], in + i * stride, sizeof r[i]);
+  simd::transpose(r);
+  for (int i = 0; i < 7; ++i) std::memcpy(out + i * out_stride, &r[i], sizeof r[i]);
+  std::memcpy(out + 7 * out_stride, &r[7], rows * sizeof(float));
 }
 
 /// Slivers packed together, so that cache lines of the input that span several are read once.
@@ -247,9 +233,11 @@ struct Stored {
   static int64_t scratch() { return kSteps * kNr; }
   void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float* scratch) const {
     const size_t stride = dtype_bytes(w.dtype, K);
+    const auto* const first = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, j * K + pc);
+    if (w.dtype == DType::q8_0 && width == kNr) return unpack_columns(first, stride, width, k, packed);
     for (int64_t p = 0; p < k; p += kSteps) {
       const int64_t steps = std::min(kSteps, k - p);
-      const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, j * K + pc + p);
+      const auto* row = first + dtype_bytes(w.dtype, p);
       for (int64_t i = 0; i < width; ++i, row += stride) to_f32(row, w.dtype, scratch + i * steps, steps);
       pack_cols({scratch, 1, steps}, width, steps, 0, packed + p * kNr);
     }
@@ -275,6 +263,7 @@ struct StoredRows {
   void pack(int64_t pc, int64_t k, int64_t j, int64_t width, float* packed, float* scratch) const {
     const size_t stride = dtype_bytes(w.dtype, N);
     const auto* row = static_cast<const std::byte*>(w.data) + dtype_bytes(w.dtype, pc * N + j);
+    if (w.dtype == DType::q8_0) return unpack_slivers(row, stride, width, k, kNr, packed);
     for (int64_t p = 0; p < k; p += kSteps) {
       const int64_t steps = std::min(kSteps, k - p);
       for (int64_t i = 0; i < steps; ++i, row += stride) {

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/simd.h"
 #include "llmtool/core/error.h"
 
 namespace llmtool {
@@ -28,17 +29,22 @@ float half_at(const uint8_t* p) {
 #endif
 }
 
+constexpr int64_t kQ8Elements = 32, kQ8Bytes = 34;  // of a block of q8_0
+
+/// Eight signed bytes times d.
+void read_eight(const uint8_t* q, float d, float* y) {
+#if defined(__AVX2__)
+  const __m256i bytes = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(q)));
+  _mm256_storeu_ps(y, _mm256_mul_ps(_mm256_cvtepi32_ps(bytes), _mm256_set1_ps(d)));
+#else
+  for (int i = 0; i < 8; ++i) y[i] = static_cast<float>(static_cast<int8_t>(q[i])) * d;
+#endif
+}
+
 /// 2 bytes of scale d, 32 signed bytes q; value d q.
 void read_q8_0(const uint8_t* block, float* y) {
   const float d = half_at(block);
-#if defined(__AVX2__)
-  for (int i = 0; i < 32; i += 8) {
-    const __m128i q = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(block + 2 + i));
-    _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)), _mm256_set1_ps(d)));
-  }
-#else
-  for (int i = 0; i < 32; ++i) y[i] = static_cast<float>(static_cast<int8_t>(block[2 + i])) * d;
-#endif
+  for (int i = 0; i < kQ8Elements; i += 8) read_eight(block + 2 + i, d, y + i);
 }
 
 /// Scale d, minimum m (if kMinimum), 4 bytes of fifth bits (if kFive), 16 bytes of low nibbles (numbers 0 to
@@ -190,6 +196,50 @@ void dequantize(const void* x, DType dtype, float* y, int64_t n) {
       return read_blocks<read_nf4_dq>(x, dtype, y, n);
     default:
       throw Error(cat("[convert] ", dtype_name(dtype), " has no blocks"));
+  }
+}
+
+void unpack_columns(const std::byte* rows, size_t stride, int64_t width, int64_t n, float* out) {
+  typedef uint32_t Bits __attribute__((vector_size(32)));
+  constexpr uint32_t kUpper = 0xff000000;
+  const auto store = [](float* to, Bits q, simd::Vec8 scale) {
+    const simd::Vec8 y = __builtin_convertvector(reinterpret_cast<simd::IntVec8>(q), simd::Vec8) * scale;
+    std::memcpy(to, &y, sizeof y);
+  };
+  const auto* at = reinterpret_cast<const uint8_t*>(rows);
+  for (int64_t p = 0; p < n; p += kQ8Elements, at += kQ8Bytes) {
+    for (int64_t w = 0; w < width; w += 8) {
+      const uint8_t* block = at + static_cast<size_t>(w) * stride;
+      simd::Vec8 scale, steps[8];  // a lane of the latter holds the bytes of four steps
+      for (int i = 0; i < 8; ++i, block += stride) {
+        scale[i] = half_at(block) * 0x1p-24f;  // a byte in a lane's upper bits is 2^24 times its value
+        std::memcpy(&steps[i], block + 2, sizeof steps[i]);
+      }
+      simd::transpose(steps);
+      float* to = out + p * width + w;
+      for (int i = 0; i < 8; ++i, to += 4 * width) {
+        const auto four = reinterpret_cast<Bits>(steps[i]);
+        store(to, four << 24, scale);
+        store(to + width, four << 16 & kUpper, scale);
+        store(to + 2 * width, four << 8 & kUpper, scale);
+        store(to + 3 * width, four & kUpper, scale);
+      }
+    }
+  }
+}
+
+void unpack_slivers(const std::byte* rows, size_t stride, int64_t width, int64_t n, int64_t sliver,
+                    float* out) {
+  const auto* at = reinterpret_cast<const uint8_t*>(rows);
+  for (int64_t p = 0; p < n; ++p, at += stride) {
+    const uint8_t* block = at;
+    for (int64_t w = 0; w < width; w += kQ8Elements, block += kQ8Bytes) {
+      float* to = out + w * n + p * sliver;
+      const float d = half_at(block);
+      for (int64_t i = 0; i < kQ8Elements; i += sliver, to += sliver * n) {
+        for (int64_t e = 0; e < sliver; e += 8) read_eight(block + 2 + i + e, d, to + e);
+      }
+    }
   }
 }
 
