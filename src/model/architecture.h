@@ -44,6 +44,14 @@ struct ChoiceKey {
 };
 using ConfigKey = std::variant<IntegerKey, NumberKey, BooleanKey, ChoiceKey>;
 
+/// For std::visit: one function object of several, a case each.
+template <class... Cases>
+struct Overloaded : Cases... {
+  using Cases::operator()...;
+};
+template <class... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;
+
 /// Always, never, or as a field of the config says.
 using Flag = std::variant<bool, bool ModelConfig::*>;
 inline bool on(const Flag& flag, const ModelConfig& c) {
