@@ -101,9 +101,11 @@ int run_finetune(const FinetuneFlags& flags) {
     std::cout << preview_finetune(pool, config, flags.preview, style);
     return 0;
   }
-  if (flags.output.empty()) throw UsageError("--output: expected a folder for the run");
   FinetuneOptions options = flags.options;
-  options.output = flags.output;
+  if (!options.dry_run || options.resume) {  // any other dry run leaves nothing
+    if (flags.output.empty()) throw UsageError("--output: expected a folder for the run");
+    options.output = flags.output;
+  }
   const RunOutcome outcome = finetune(pool, config, options);
   if (flags.common.json) flags.options.dry_run ? print_plan(outcome) : print_outcome(flags.output, outcome);
   return outcome.signal ? 128 + outcome.signal : 0;

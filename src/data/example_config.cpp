@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "llmtool/data/prompt_template.h"
 #include "llmtool/core/error.h"
+#include "llmtool/data/prompt_template.h"
 
 namespace llmtool {
 
@@ -57,8 +57,9 @@ void ExampleConfig::check() const {
   }
   if (!labels.empty() && label_column.empty())
     throw UsageError("data.labels: expected data.label_column to say where the labels are");
-  if (!label_column.empty() && label_as == "completion" && prompt_template.empty())
-    throw UsageError("data.label_as: a label is written behind a prompt; give data.prompt_template");
+  if (!label_column.empty() && label_as == "completion" && prompt_template.empty() && fields.prompt.empty())
+    throw UsageError(
+        "data.label_as: a label is written behind a prompt; give data.prompt_template or data.fields.prompt");
 }
 
 }  // namespace llmtool

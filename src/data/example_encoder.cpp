@@ -141,7 +141,10 @@ ChatTemplate::Marked ExampleEncoder::render(const ChatTemplate& chat, const Json
 
 void ExampleEncoder::encode_chat(const Sample& sample, const std::string& origin, EncodedRow& row) const {
   const Json& messages = sample.context["messages"];
-  if (messages.empty()) throw Error(origin + ": expected a conversation, found no message");
+  if (messages.empty()) {  // which many templates cannot write
+    flag(row, ExampleFlaw::empty);
+    return;
+  }
   const ChatTemplate& chat = template_for(sample.context, origin);
   const auto whole = render(chat, sample.context, messages.size(), false, origin);
   row.ids = encode_rendered(whole.text);

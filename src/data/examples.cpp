@@ -137,8 +137,10 @@ void ExampleBuilder::add(const EncodedRow& row, const RawRow& raw, int32_t sourc
   has_chats_ = has_chats_ || (row.flaws & static_cast<uint8_t>(ExampleFlaw::chat));
   const bool trained = std::find(row.trained.begin(), row.trained.end(), 1) != row.trained.end();
   if (!trained && !options_.data.classifies()) {
-    if (set.untrained_.size() < kShown) set.untrained_.push_back({origin_of(raw), row.excerpt});
-    ++set.untrained_count_;
+    const bool empty = row.flaws & static_cast<uint8_t>(ExampleFlaw::empty);
+    ExampleSet::LeftOut& left_out = empty ? set.empty_ : set.untrained_;
+    if (left_out.rows.size() < kShown) left_out.rows.push_back({origin_of(raw), row.excerpt});
+    ++left_out.count;
     return;
   }
   ExampleSet::Record record;
@@ -237,7 +239,8 @@ Examples load_examples(ThreadPool& pool, const Tokenizer& tokenizer, const Examp
   ExampleBuilder builder(pool, encoder, options);
   for (size_t i = 0; i < data.train.size(); ++i)
     builder.read(data.train[i].path, static_cast<int32_t>(i), builder.train());
-  if (builder.train().size() + builder.train().untrained_count() == 0)
+  const ExampleSet& train = builder.train();
+  if (train.size() + train.untrained().count + train.empty().count == 0)
     throw Error(cat(data.train[0].path, ": expected rows to train on, found none"));
   for (const std::string& input : data.validation) builder.read(input, 0, builder.validation());
   if (data.validation.empty()) builder.hold_out(data.validation_fraction);

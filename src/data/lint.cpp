@@ -32,7 +32,8 @@ constexpr Kind kDoubleBos = {"double-bos",
                              "the text begins with BOS, and the tokenizer puts another in front: the model "
                              "never sees that when it is used"};
 constexpr Kind kEmpty = {"empty",
-                         "there is no text, or an answer without any: the model learns to say nothing"};
+                         "there is no text, or an answer without any: the model learns to say nothing, or "
+                         "nothing at all where no token is left to train"};
 constexpr Kind kDuplicate = {"duplicate",
                              "the same text stands in an earlier row: it weighs more than the others"};
 constexpr Kind kLeak = {"leak",
@@ -66,11 +67,11 @@ class Linter {
         finding->rows.push_back({set.origin(i), excerpt(tokenizer_, set[i])});
     }
   }
-  void add_untrained(const ExampleSet& set) {
-    if (set.untrained_count() == 0) return;
-    LintFinding& finding = finding_of(kUntrained);
-    finding.count += set.untrained_count();
-    for (const auto& row : set.untrained()) {
+  void add(const Kind& kind, const ExampleSet::LeftOut& left_out) {
+    if (left_out.count == 0) return;
+    LintFinding& finding = finding_of(kind);
+    finding.count += left_out.count;
+    for (const auto& row : left_out.rows) {
       if (finding.rows.size() < kShown) finding.rows.push_back({row.origin, row.excerpt});
     }
   }
@@ -124,7 +125,8 @@ LintReport lint(const Tokenizer& tokenizer, const Examples& examples, int64_t vo
       const auto ids = (*set)[i].ids;
       return std::any_of(ids.begin(), ids.end(), [&](TokenId id) { return id < 0 || id >= vocabulary; });
     });
-    linter.add_untrained(*set);
+    linter.add(kUntrained, set->untrained());
+    linter.add(kEmpty, set->empty());
   }
   const auto has = [&](ExampleFlaw flaw) { return [&train, flaw](int64_t i) { return train.has(i, flaw); }; };
   linter.find(kTruncated, train, has(ExampleFlaw::truncated));

@@ -56,7 +56,8 @@ std::string text_of(const nlohmann::ordered_json& value, const std::string& colu
 
 std::string columns_of(const nlohmann::ordered_json& row) {
   std::string names;
-  for (const auto& [name, value] : row.items()) names += (names.empty() ? "" : ", ") + name;
+  for (const auto& [name, value] : row.items())
+    names += cat(names.empty() ? "" : ", ", name, value.is_null() ? " (null)" : "");
   return names.empty() ? "no column" : names;
 }
 

@@ -136,10 +136,19 @@ Sample RowShapes::of_alpaca(const Columns& columns) const {
   return of_messages(columns, messages);  // which puts the system's message in front
 }
 
+/// A label that is written behind its prompt.
+Sample RowShapes::of_label_text(const Columns& columns) const {
+  if (!prompt_.empty()) return pair_of(prompt_.fill(columns.row, columns.origin), label_of(columns));
+  const Json* prompt = columns.find(columns.fields.prompt, "prompt");
+  if (!prompt)
+    throw Error(cat(columns.origin, ": expected a column ", columns.fields.prompt,
+                    ", which data.fields.prompt names, found ", columns_of(columns.row)));
+  return pair_of(columns.text(*prompt, "prompt"), label_of(columns));
+}
+
 Sample RowShapes::of_template(const Columns& columns) const {
   const FieldNames& f = columns.fields;
   const std::string prompt = prompt_.fill(columns.row, columns.origin);
-  if (!config_.label_column.empty()) return pair_of(prompt, label_of(columns));
   const Json* completion = columns.find(f.completion, "completion");
   if (!completion) completion = columns.find(f.output, "output");
   if (!completion)
@@ -169,7 +178,7 @@ std::string RowShapes::label_of(const Columns& columns) const {
     if (std::to_string(i) == value) return config_.labels[i];
   }
   throw Error(cat(columns.origin, ": label ", value, " is none of the ", config_.labels.size(),
-                  " of data.labels, nor the number of one (from 0)"));
+                  " labels (of data.labels or else the model's own), nor the number of one (from 0)"));
 }
 
 Sample RowShapes::of_label(const Columns& columns) const {
@@ -198,6 +207,7 @@ Sample RowShapes::read(const Json& row, const std::string& origin) const {
   const Columns columns{row, origin, config_.fields};
   const FieldNames& f = config_.fields;
   if (config_.classifies()) return of_label(columns);
+  if (!config_.label_column.empty()) return of_label_text(columns);
   if (!prompt_.empty()) return of_template(columns);
   const Json* messages = columns.find(f.messages, "messages");
   if (!messages && f.messages.empty()) messages = columns.find("", "conversations");

@@ -38,6 +38,7 @@ class RowShapes {
   Sample of_messages(const Columns& columns, const Json& messages) const;
   Sample of_pair(const Columns& columns) const;
   Sample of_alpaca(const Columns& columns) const;
+  Sample of_label_text(const Columns& columns) const;
   Sample of_template(const Columns& columns) const;
   Sample of_label(const Columns& columns) const;
   std::string label_of(const Columns& columns) const;

@@ -1,6 +1,8 @@
 #pragma once
 // One run of fine-tuning: examples, a base model, the parameters that are learnt.
 
+#include <set>
+
 #include "llmtool/peft/merge.h"
 #include "llmtool/train/finetune_data.h"
 #include "train/confusion.h"
@@ -45,6 +47,8 @@ class FinetuneRun : public TrainingRun {
   void write_model(const std::filesystem::path& folder, DType stored) const;
 
   void take_adapter_settings();  // of the adapter to begin with
+  void settle_task();
+  void check_learnt(const Transformer& model, const std::set<std::string>& learnt) const;
   ExampleBatches::Options batch_options() const;
   void load_data();
   void open_model();

@@ -58,7 +58,11 @@ void replace(const fs::path& fresh, const fs::path& target) {
 }
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& path) : path_(created(path)), lock_(path_) { recover(); }
+RunFolder::RunFolder(const fs::path& path) : path_(path) {
+  if (path_.empty()) return;
+  lock_.emplace(created(path_));
+  recover();
+}
 
 void RunFolder::recover() {
   std::vector<fs::path> places;
@@ -116,7 +120,7 @@ void RunFolder::prune(int64_t saved, int64_t keep) {
 
 std::vector<RunFolder::Checkpoint> RunFolder::checkpoints() const {
   std::vector<Checkpoint> all;
-  if (!fs::exists(path_ / "checkpoints")) return all;
+  if (path_.empty() || !fs::exists(path_ / "checkpoints")) return all;
   for (const auto& entry : fs::directory_iterator(path_ / "checkpoints")) {
     if (const auto step = step_of(entry.path().filename().string())) all.push_back({*step, entry.path()});
   }

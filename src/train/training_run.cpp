@@ -52,7 +52,7 @@ double TrainingRun::update_weights(double rate, double norm) {
 }
 
 void TrainingRun::rehearse() {
-  initialize();
+  begin();
   constexpr int kSteps = 3;  // the first touches fresh memory
   for (int i = 0; i < kSteps; ++i) {
     const double began = elapsed();
@@ -60,7 +60,7 @@ void TrainingRun::rehearse() {
     update_weights(0, gradient_norm(*exec_, stores_));
     speed_ = std::max(speed_, static_cast<double>(sums.tokens) / std::max(1e-9, elapsed() - began));
   }
-  info(time_estimate(training().schedule.max_steps));
+  info(time_estimate(training().schedule.max_steps - state_.step));
 }
 
 void TrainingRun::train_one_step() {

@@ -112,6 +112,7 @@ class TrainingRun {
   MemoryPlan measure(const TrainingConfig& training, size_t* saved, size_t* scratch);
   std::string what_would_fit(size_t free);
   void plan_memory();
+  bool begin();  // with the state of the newest checkpoint, or afresh: whether there was one
   void start_or_resume();
   void check_same_run() const;
   void write_run_json() const;

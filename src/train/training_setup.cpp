@@ -143,8 +143,8 @@ void TrainingRun::write_run_json() const {
   write_file(folder_.path() / "run.json", run.dump(2) + "\n");
 }
 
-void TrainingRun::start_or_resume() {
-  base_hash_ = base_hash();
+bool TrainingRun::begin() {
+  if (!options_.dry_run || options_.resume) base_hash_ = base_hash();  // which reads all of a base
   std::optional<RunFolder::Checkpoint> checkpoint;
   if (options_.resume) {
     check_same_run();
@@ -157,7 +157,12 @@ void TrainingRun::start_or_resume() {
   } else {
     initialize();
   }
-  folder_.rewind_metrics(checkpoint ? state_.step : -1);
+  return checkpoint.has_value();
+}
+
+void TrainingRun::start_or_resume() {
+  const bool resumed = begin();
+  folder_.rewind_metrics(resumed ? state_.step : -1);
   write_run_json();
   first_step_ = state_.step;
   start_ = std::chrono::steady_clock::now();

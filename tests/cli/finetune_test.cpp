@@ -181,13 +181,50 @@ TEST_F(FinetuneCommand, ADryRunTrainsNothing) {
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_SAYS(r.err, "memory: weights ");
   EXPECT_SAYS(r.err, "time: about");
-  for (const char* file : {"metrics.jsonl", "model", "run.json"})
-    EXPECT_FALSE(fs::exists(place / "run" / file)) << file;
+  EXPECT_FALSE(fs::exists(place / "run"));
+  const RunResult nowhere =
+      run_program("finetune", {"--model", path("base"), "--data", path("rows.jsonl"), "--full", "--dry-run"});
+  EXPECT_EQ(nowhere.code, 0) << nowhere.err;
   const json plan = json::parse(finetune("run", {"--full", "--dry-run", "--json"}).out);
   EXPECT_GT(plan["memory_bytes"]["weights"], 0);
   EXPECT_GT(plan["memory_bytes"]["total"], plan["memory_bytes"]["weights"]);
   EXPECT_EQ(plan["steps"], 18);  // 24 rows, 4 a step, 3 epochs
-  EXPECT_FALSE(fs::exists(place / "run" / "checkpoints"));
+  EXPECT_FALSE(fs::exists(place / "run"));
+}
+
+TEST_F(FinetuneCommand, ADryRunGoesOnWhereTheRunWould) {
+  const Arguments settings = {"--lora", "--set", "training.max_steps=4", "--set", "training.save_steps=2"};
+  ASSERT_EQ(finetune("first", settings).code, 0);
+  Arguments more = settings;
+  more.insert(more.end(), {"--init-adapter", path("first/adapter")});
+  ASSERT_EQ(finetune("run", more).code, 0);
+  fs::remove_all(place / "first");
+  fs::remove_all(place / "run" / "checkpoints" / "step-4");
+  const std::string rows = read_text(place / "run" / "metrics.jsonl");
+  more.insert(more.end(), {"--resume", "--dry-run"});
+  const RunResult r = finetune("run", more);
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(read_text(place / "run" / "metrics.jsonl"), rows);
+  more.insert(more.end(), {"--set", "training.loss_on=all"});
+  EXPECT_EQ(finetune("run", more).code, 2) << "the run itself would be refused";
+}
+
+TEST_F(FinetuneCommand, NewTokensMustBeLearnt) {
+  for (const Arguments& method : {Arguments{"--train-last", "1"}, {"--freeze", "embed_tokens"}}) {
+    Arguments more = method;
+    more.insert(more.end(), {"--add-tokens", "<call>", "--dry-run"});
+    const RunResult r = finetune("run", more);
+    EXPECT_EQ(r.code, 2);
+    EXPECT_SAYS(r.err, "model.embed_tokens.weight is frozen");
+  }
+  EXPECT_EQ(finetune("run", {"--freeze", "layers", "--add-tokens", "<call>", "--dry-run"}).code, 0);
+}
+
+TEST_F(FinetuneCommand, ATaskMustBeThatOfTheData) {
+  const RunResult r = finetune("run", {"--lora", "--dry-run", "--set", "adapter.task_type=SEQ_CLS"});
+  EXPECT_EQ(r.code, 2);
+  EXPECT_SAYS(r.err, "adapter.task_type: expected CAUSAL_LM");
+  EXPECT_EQ(finetune("run", {"--lora", "--dry-run", "--set", "adapter.task_type=CAUSAL_LM"}).code, 0);
 }
 
 TEST_F(FinetuneCommand, AnEmptyLabelIsNamed) {

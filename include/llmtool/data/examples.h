@@ -60,11 +60,15 @@ class ExampleSet {
   uint64_t hash() const;  // of all ids, masks and labels
 
   /// Rows without a token to train on, which are left out.
-  struct Untrained {
-    std::string origin, excerpt;
+  struct LeftOut {
+    struct Row {
+      std::string origin, excerpt;
+    };
+    int64_t count = 0;
+    std::vector<Row> rows;  // the first of them
   };
-  int64_t untrained_count() const { return untrained_count_; }
-  const std::vector<Untrained>& untrained() const { return untrained_; }  // the first of them
+  const LeftOut& untrained() const { return untrained_; }  // that say something
+  const LeftOut& empty() const { return empty_; }          // without any text
 
  private:
   friend class ExampleBuilder;
@@ -83,8 +87,7 @@ class ExampleSet {
   std::shared_ptr<const Tokens> tokens_;  // of both splits
   std::shared_ptr<const std::vector<std::string>> files_;
   std::vector<Record> records_;
-  int64_t untrained_count_ = 0;
-  std::vector<Untrained> untrained_;
+  LeftOut untrained_, empty_;
 };
 
 struct Examples {

@@ -22,7 +22,8 @@ class RunFolder {
     std::filesystem::path path;
   };
 
-  /// Creates the folder and locks it. Throws Error where it cannot be written or another run holds it.
+  /// Creates the folder and locks it. Throws Error where it cannot be written or another run holds it. An
+  /// empty path is the place of a run that leaves nothing: it has no checkpoints and takes none.
   explicit RunFolder(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
@@ -53,7 +54,7 @@ class RunFolder {
   std::vector<Checkpoint> checkpoints() const;  // the newest first
 
   std::filesystem::path path_;
-  FolderLock lock_;
+  std::optional<FolderLock> lock_;
   std::set<int64_t> damaged_;  // steps that latest_checkpoint passed over
 };
 

@@ -32,12 +32,13 @@ struct RunOutcome {
 /// what was saved stays.
 RunOutcome pretrain(ThreadPool& pool, const PretrainConfig& config, const RunOptions& options);
 
+/// A dry run needs no output.
 struct FinetuneOptions : RunOptions {
   std::vector<std::string> allow;  // kinds of what the linter finds that do not keep the run from starting
 };
 
-/// The same for fine-tuning all of a model, or the part that the config does not freeze. Throws UsageError,
-/// too, where the linter finds what is not allowed.
+/// The same for fine-tuning all of a model, a part of it, or an adapter beside it. Throws Error, too, where
+/// the linter finds what is not allowed.
 RunOutcome finetune(ThreadPool& pool, const FinetuneConfig& config, const FinetuneOptions& options);
 
 }  // namespace llmtool

@@ -146,11 +146,19 @@ TEST_F(ExampleTest, LearnsClassesByNameOrNumber) {
   EXPECT_EQ(made.train[0].label, 1);
   EXPECT_EQ(made.train[1].label, 0);
   EXPECT_EQ(made.train[2].label, 1);
-  expect_refusal(R"({"text": "a", "y": 2})", "label 2 is none of the 2 of data.labels");
+  expect_refusal(R"({"text": "a", "y": 2})",
+                 "label 2 is none of the 2 labels (of data.labels or else the model's own)");
   options.data.label_as = "completion";
   options.data.prompt_template = "{text}:";
   load("rows.jsonl", R"({"text": "a", "y": 1})");
   EXPECT_EQ(text(0), "<s>a:[yes</s>]");
+  options.data.prompt_template = "";
+  EXPECT_THROW(load("rows.jsonl", R"({"text": "a", "y": 1})"), UsageError);
+  options.data.fields.prompt = "text";
+  load("rows.jsonl", R"({"text": "a", "y": 1})");
+  EXPECT_EQ(text(0), "<s>a[yes</s>]");
+  expect_refusal(R"({"q": "a", "y": 1})",
+                 "expected a column text, which data.fields.prompt names, found q, y");
 }
 
 TEST_F(ExampleTest, RefusesALabelThatIsNotTrained) {
@@ -167,8 +175,8 @@ TEST_F(ExampleTest, CutsTheEnd) {
 {"prompt": "abcdefgh", "completion": "x"}
 {"prompt": "a", "completion": "b"})");
   ASSERT_EQ(made.train.size(), 2) << "nothing of the second is trained";
-  EXPECT_EQ(made.train.untrained_count(), 1);
-  EXPECT_EQ(made.train.untrained()[0].origin, path("rows.jsonl") + ": row 2");
+  EXPECT_EQ(made.train.untrained().count, 1);
+  EXPECT_EQ(made.train.untrained().rows[0].origin, path("rows.jsonl") + ": row 2");
   EXPECT_EQ(text(0), "<s>a[bc]");
   EXPECT_EQ(made.train[0].full_length, 6);
   EXPECT_TRUE(made.train.has(0, ExampleFlaw::truncated));

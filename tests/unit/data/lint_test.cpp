@@ -27,6 +27,7 @@ TEST_F(Lint, FindsWhatRuinsATraining) {
   EXPECT_EQ(found(R"({"prompt": "a", "completion": "b"})"), "");
   EXPECT_EQ(found(R"({"prompt": "a", "completion": " "})"), "empty 1");
   EXPECT_EQ(found(R"({"text": ""})"), "empty 1");
+  EXPECT_EQ(found(R"({"messages": []})"), "empty 1");
   EXPECT_EQ(found(R"({"prompt": "<s>a", "completion": "b"})"), "double-bos 1");
   EXPECT_EQ(found("{\"text\": \"a b\"}\n{\"text\": \"c\"}\n{\"text\": \" a  b\\n\"}"), "duplicate 1");
   options.max_length = 3;
