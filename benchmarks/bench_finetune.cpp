@@ -167,11 +167,24 @@ class Bench {
   std::optional<Arena> saved_, scratch_;
 };
 
+/// Steps of two bases in turn, one of each at a time: what slows the machine for a while slows both. How many
+/// times as fast as `other` it is, the median of the pairs.
+double speed_against(Bench& bench, Bench& other, const std::vector<Step>& steps) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const double theirs = seconds([&] { other.run(steps[i]); }), ours = seconds([&] { bench.run(steps[i]); });
+    if (i > 0) ratios.push_back(theirs / ours);  // the first step touches fresh memory
+  }
+  return median(ratios);
+}
+
+double rounded(double x, double digits) { return std::round(x * digits) / digits; }
+
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("Steps of LoRA (r 8 on query and value) on a Llama of 134 M parameters");
-  std::string base = "f32", rows;
+  std::string base = "f32", against, rows;
   int threads = 0;
   int64_t batch = 4, length = 256, count = 5;
   bool checkpointing = false;
@@ -180,14 +193,25 @@ int main(int argc, char** argv) {
   app.add_option("--sequence-length", length, "of random tokens")->check(CLI::PositiveNumber);
   app.add_option("--rows", rows, "lines of {\"ids\", \"trained\"} in place of random tokens");
   app.add_option("--steps", count)->check(CLI::PositiveNumber);
-  app.add_option("--base", base, "how the frozen weights are kept")
-      ->check(CLI::IsMember({"f32", "bf16", "q8_0", "q4_0", "nf4", "nf4_dq"}));
+  const auto storages = CLI::IsMember({"f32", "bf16", "q8_0", "q4_0", "nf4", "nf4_dq"});
+  app.add_option("--base", base, "how the frozen weights are kept")->check(storages);
+  app.add_option("--against", against, "how those of a second model are, whose steps come in turn with these")
+      ->check(storages);
   app.add_flag("--gradient-checkpointing", checkpointing);
   CLI11_PARSE(app, argc, argv);
 
   const std::vector<Step> steps =
       rows.empty() ? random_steps(count + 1, batch, length) : row_steps(rows, count + 1, batch);
   Bench bench(threads, base, checkpointing, steps);
+  nlohmann::ordered_json report = bench.description();
+  report["base"] = base;
+  if (!against.empty()) {
+    Bench other(threads, against, checkpointing, steps);
+    report["against"] = against;
+    report["times_as_fast"] = rounded(speed_against(bench, other, steps), 1e3);
+    std::puts(report.dump().c_str());
+    return 0;
+  }
   std::vector<double> times;
   double loss = 0, total = 0, tokens = 0;
   for (size_t i = 0; i < steps.size(); ++i) {
@@ -197,11 +221,9 @@ int main(int argc, char** argv) {
     total += time;
     tokens += static_cast<double>(steps[i].ids.size());
   }
-  nlohmann::ordered_json report = bench.description();
   const double speed = rows.empty() ? static_cast<double>(batch * length) / median(times) : tokens / total;
-  report["base"] = base;
-  report["tokens_per_second"] = std::round(speed * 10) / 10;
-  report["peak_mb"] = std::round(static_cast<double>(peak_resident_bytes()) / 1e5) / 10;
-  report["loss"] = std::round(loss * 1e4) / 1e4;
+  report["tokens_per_second"] = rounded(speed, 10);
+  report["peak_mb"] = rounded(static_cast<double>(peak_resident_bytes()) / 1e6, 10);
+  report["loss"] = rounded(loss, 1e4);
   std::puts(report.dump().c_str());
 }
