@@ -139,7 +139,7 @@ std::function<int()> finetune_command(CLI::App& app) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20).description(""))
       ->type_name("N");
   app.add_option("--add-tokens", flags->add_tokens,
-                 "Texts that become tokens of their own; a lone tokenizer.model takes none")
+                 "Texts that become tokens of their own, behind those of the model")
       ->type_name("TEXT...");
   std::string kinds;
   for (const std::string& kind : lint_kinds()) kinds += (kinds.empty() ? "" : ", ") + kind;

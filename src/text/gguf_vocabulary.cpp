@@ -97,10 +97,8 @@ std::string sentencepiece_of_gguf(const GgufMetadata& m) {
 std::string settings_of_gguf(const GgufMetadata& m) {
   const std::vector<std::string> tokens = m.strings("tokenizer.ggml.tokens");
   const std::string model = m.string(kModel, "");
-  nlohmann::ordered_json json = {
-      {"tokenizer_class", model == "llama" ? "LlamaTokenizer" : "PreTrainedTokenizerFast"},
-      {"clean_up_tokenization_spaces", false},
-      {"legacy", true}};
+  nlohmann::ordered_json json = {{"clean_up_tokenization_spaces", false}, {"legacy", true}};
+  if (model != "llama") json["tokenizer_class"] = "PreTrainedTokenizerFast";
   // BERT's [CLS] and [SEP] come with its post-processor.
   if (model != "bert") {
     const NamedPreTokenizer* const pre = named_pre_tokenizer(m.string("tokenizer.ggml.pre", ""));

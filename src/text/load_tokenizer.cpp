@@ -52,15 +52,20 @@ Loaded of_model_file(TokenizerSettings settings, const std::string& origin) {
   return std::make_shared<SentencePieceTokenizer>(std::move(bytes), origin, std::move(settings));
 }
 
-/// Whether tokenizer.json is what the tokenizer.model beside it gives, which then says more.
-bool repeats_model(const TokenizerSettings& settings, const std::string& origin) {
+/// The tokenizer of a tokenizer.model that says what the tokenizer.json beside it does, and more; null where
+/// there is none.
+Loaded of_repeated_model(const TokenizerSettings& settings, const std::string& origin) {
   const auto model = settings.files.find("tokenizer.model");
-  if (model == settings.files.end() || looks_like_tiktoken(model->second)) return false;
+  const std::string& json = settings.files.at("tokenizer.json");
+  constexpr std::string_view kOurs = "{\"version\":";  // others write it over many lines
+  if (model == settings.files.end() || looks_like_tiktoken(model->second) || !json.starts_with(kOurs))
+    return nullptr;
   try {
-    return tokenizer_json(read_sentencepiece_model(model->second, origin)) ==
-           settings.files.at("tokenizer.json");
+    auto tokenizer = std::make_shared<SentencePieceTokenizer>(model->second, origin, settings);
+    const bool same = json == tokenizer->json() || json == tokenizer_json(tokenizer->model());
+    return same ? tokenizer : nullptr;
   } catch (const Error&) {
-    return false;
+    return nullptr;
   }
 }
 
@@ -69,8 +74,10 @@ Loaded of_folder(const fs::path& folder, std::map<std::string, std::string> file
   TokenizerSettings settings = read_tokenizer_settings(std::move(files), origin);
   const auto has = [&](const char* name) { return settings.files.contains(name); };
   const auto inside = [&](const char* name) { return (folder / name).string(); };
-  if (has("tokenizer.json") && !repeats_model(settings, inside("tokenizer.model")))
+  if (has("tokenizer.json")) {
+    if (const Loaded repeated = of_repeated_model(settings, inside("tokenizer.model"))) return repeated;
     return of_json(std::move(settings), inside("tokenizer.json"));
+  }
   if (has("tokenizer.model")) return of_model_file(std::move(settings), inside("tokenizer.model"));
   if (has("vocab.json") && has("merges.txt")) {
     settings = with_usual_tokens(std::move(settings));
@@ -156,13 +163,15 @@ std::shared_ptr<const Tokenizer> with_tokens(const std::shared_ptr<const Tokeniz
   if (!pieces && !pipeline)
     throw Error(cat("tokenizer.add_tokens: a ", tokenizer->kind(), " tokenizer takes no more tokens"));
   TokenizerSettings settings = pieces ? pieces->settings() : pipeline->settings();
-  std::string text = pieces ? tokenizer_json(pieces->model()) : pipeline->json();
+  if (pieces) settings.files["tokenizer_config.json"] = pieces->config();
+  std::string text = pieces ? pieces->json() : pipeline->json();
   if (text.empty()) {  // what such a model does has no words in tokenizer.json
     const auto file = settings.files.find("tokenizer.json");
     if (file == settings.files.end())
       throw UsageError(
-          "tokenizer.add_tokens: this SentencePiece model takes no more tokens; give a tokenizer.json of it "
-          "as tokenizer.path");
+          "tokenizer.add_tokens: this SentencePiece model takes no more tokens, as tokenizer.json cannot say "
+          "what "
+          "it does to a text; give another tokenizer.path");
     text = file->second;
   }
   json document = parse_json(text, "tokenizer.json");

@@ -5,6 +5,7 @@
 
 #include "llmtool/core/error.h"
 #include "llmtool/io/files.h"
+#include "llmtool/io/json.h"
 #include "text/utf8.h"
 
 namespace llmtool {
@@ -26,6 +27,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(std::string bytes, const std::str
       model_(read_sentencepiece_model(bytes_, origin)),
       hash_(hash64(as_bytes(bytes_))),
       adds_bos_(bos_id() >= 0 && settings_.add_bos.value_or(true)),
+      adds_eos_(eos_id() >= 0 && settings_.add_eos.value_or(false)),
       parse_special_(parse_special) {
   const auto status = processor_.LoadFromSerializedProto(bytes_);
   if (!status.ok()) throw Error(cat(origin, ": ", status.message()));
@@ -106,8 +108,7 @@ std::vector<TokenId> SentencePieceTokenizer::encode(std::string_view text,
   } else {
     append(text);
   }
-  const bool ends = options.add_special_tokens && !options.unfinished && settings_.add_eos.value_or(false);
-  if (ends && eos_id() >= 0) ids.push_back(eos_id());
+  if (options.add_special_tokens && !options.unfinished && adds_eos_) ids.push_back(eos_id());
   return ids;
 }
 
@@ -156,30 +157,40 @@ std::string SentencePieceTokenizer::surface(TokenId id, bool at_start) const {
   return text;
 }
 
-void SentencePieceTokenizer::save(const fs::path& folder) const {
-  write_file(folder / "tokenizer.model", bytes_);
-  const std::string json = tokenizer_json(model_);
-  if (!json.empty()) write_file(folder / "tokenizer.json", json);
-  for (const auto& [name, content] : settings_.files) {
-    if (name == "tokenizer.model" || name == "tokenizer.json") continue;
-    fs::create_directories((folder / name).parent_path());
-    write_file(folder / name, content);
+std::string SentencePieceTokenizer::config() const {
+  constexpr const char* kClass = "tokenizer_class";
+  const auto class_name = [&] { return json().empty() ? "LlamaTokenizer" : "PreTrainedTokenizerFast"; };
+  if (const auto given = settings_.files.find("tokenizer_config.json"); given != settings_.files.end()) {
+    auto config = parse_ordered_json(given->second, "tokenizer_config.json");
+    if (!config.is_object() || config.contains(kClass)) return given->second;
+    config[kClass] = class_name();
+    return config.dump(2) + "\n";
   }
-  if (settings_.files.contains("tokenizer_config.json")) return;
-  nlohmann::ordered_json settings = {
-      {"tokenizer_class", json.empty() ? "LlamaTokenizer" : "PreTrainedTokenizerFast"},
-      {"add_bos_token", adds_bos_},
-      {"add_eos_token", false},
-      {"clean_up_tokenization_spaces", false},
-      {"model_max_length", 1000000000}};
+  nlohmann::ordered_json config = {{kClass, class_name()},
+                                   {"add_bos_token", adds_bos_},
+                                   {"add_eos_token", adds_eos_},
+                                   {"clean_up_tokenization_spaces", false},
+                                   {"model_max_length", 1000000000}};
   const auto name = [&](const char* key, TokenId id) {
-    if (id >= 0) settings[key] = piece(id);
+    if (id >= 0) config[key] = piece(id);
   };
   name("bos_token", bos_id() >= 0 ? bos_id() : eos_id());
   name("eos_token", eos_id());
   name("unk_token", unk_id());
   name("pad_token", pad_id());
-  write_file(folder / "tokenizer_config.json", settings.dump(2) + "\n");
+  return config.dump(2) + "\n";
+}
+
+void SentencePieceTokenizer::save(const fs::path& folder) const {
+  std::map<std::string, std::string> files = settings_.files;
+  files["tokenizer.model"] = bytes_;
+  files["tokenizer_config.json"] = config();
+  files["tokenizer.json"] = json();
+  if (files["tokenizer.json"].empty()) files.erase("tokenizer.json");
+  for (const auto& [name, content] : files) {
+    fs::create_directories((folder / name).parent_path());
+    write_file(folder / name, content);
+  }
 }
 
 }  // namespace llmtool

@@ -12,6 +12,15 @@
 
 namespace llmtool {
 
+/// Tokens that stand around every text.
+struct SentencePieceEnds {
+  bool bos = false, eos = false;
+};
+/// tokenizer.json (the format of the Hugging Face tokenizers library) that gives the same ids; "" where there
+/// is none: models with a character map or that drop spaces, those with pieces of a user's behind which no
+/// space is put though it is at the start, and word models, whose runs of unknown words it cannot join.
+std::string tokenizer_json(const SentencePieceModel& model, const SentencePieceEnds& ends = {});
+
 class SentencePieceTokenizer : public Tokenizer {
  public:
   /// `bytes` is the model file. `parse_special`: whether control pieces that are written in a text become
@@ -44,6 +53,9 @@ class SentencePieceTokenizer : public Tokenizer {
   void save(const std::filesystem::path& folder) const override;
 
   const SentencePieceModel& model() const { return model_; }
+  std::string config() const;  // tokenizer_config.json
+  /// tokenizer.json, "" where there is none.
+  std::string json() const { return tokenizer_json(model_, {adds_bos_, adds_eos_}); }
   const TokenizerSettings& settings() const { return settings_; }
 
  private:
@@ -58,13 +70,9 @@ class SentencePieceTokenizer : public Tokenizer {
   SentencePieceModel model_;
   sentencepiece::SentencePieceProcessor processor_;
   uint64_t hash_;
-  bool adds_bos_, parse_special_;
+  bool adds_bos_, adds_eos_, parse_special_;
   AddedTokenFinder special_;
   TokenId newline_ = -1;  // the piece of its own that a line break has; -1: none
 };
-
-/// tokenizer.json (the format of the Hugging Face tokenizers library) that gives the same ids; "" where there
-/// is none: models with a character map, and word models, whose runs of unknown words it cannot join.
-std::string tokenizer_json(const SentencePieceModel& model);
 
 }  // namespace llmtool

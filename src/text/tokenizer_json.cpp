@@ -95,25 +95,66 @@ Json added_tokens(const SentencePieceModel& model) {
 Json replace(const char* from, const char* to) {
   return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
 }
-}  // namespace
 
-std::string tokenizer_json(const SentencePieceModel& model) {
-  if (model.has_character_map || model.algorithm == Algorithm::word || model.remove_extra_whitespaces ||
-      model.add_dummy_prefix || model.treat_whitespace_as_suffix || model.unk_id < 0 ||
-      model.unk_id >= static_cast<int64_t>(model.pieces.size())) {
-    return "";
-  }
+Json normalizer(const SentencePieceModel& model) {
+  if (!model.add_dummy_prefix) return replace(" ", kSpace);
+  const Json prefix = {{"type", "Prepend"}, {"prepend", kSpace}};
+  return {{"type", "Sequence"}, {"normalizers", Json::array({prefix, replace(" ", kSpace)})}};
+}
+
+Json decoder(const SentencePieceModel& model) {
   Json decoders = Json::array({replace(kSpace, " ")});
   if (model.byte_fallback) decoders.push_back({{"type", "ByteFallback"}});
   decoders.push_back({{"type", "Fuse"}});
+  if (model.add_dummy_prefix)
+    decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  return {{"type", "Sequence"}, {"decoders", decoders}};
+}
+
+/// What stands around a text, and around each of two.
+Json post_processor(const SentencePieceModel& model, const SentencePieceEnds& ends) {
+  if (!ends.bos && !ends.eos) return nullptr;
+  Json single = Json::array(), pair = Json::array(), tokens = Json::object();
+  const auto add_token = [&](int64_t id, int type) {
+    const std::string& text = model.pieces[static_cast<size_t>(id)].text;
+    tokens[text] = {{"id", text}, {"ids", {id}}, {"tokens", {text}}};
+    const Json part = {{"SpecialToken", {{"id", text}, {"type_id", type}}}};
+    if (type == 0) single.push_back(part);
+    pair.push_back(part);
+  };
+  for (const int type : {0, 1}) {
+    if (ends.bos) add_token(model.bos_id, type);
+    const Json text = {{"Sequence", {{"id", type == 0 ? "A" : "B"}, {"type_id", type}}}};
+    if (type == 0) single.push_back(text);
+    pair.push_back(text);
+    if (ends.eos) add_token(model.eos_id, type);
+  }
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
+}
+
+/// Behind a piece of the user's, the library begins a text anew, with a space in front; SentencePiece does
+/// not.
+bool begins_anew(const SentencePieceModel& model) {
+  return model.add_dummy_prefix &&
+         std::any_of(model.pieces.begin(), model.pieces.end(),
+                     [](const auto& piece) { return piece.type == Type::user_defined; });
+}
+}  // namespace
+
+std::string tokenizer_json(const SentencePieceModel& model, const SentencePieceEnds& ends) {
+  if (model.has_character_map || model.algorithm == Algorithm::word || model.remove_extra_whitespaces ||
+      model.treat_whitespace_as_suffix || begins_anew(model) || model.unk_id < 0 ||
+      model.unk_id >= static_cast<int64_t>(model.pieces.size())) {
+    return "";
+  }
   const Json json = {{"version", "1.0"},
                      {"truncation", nullptr},
                      {"padding", nullptr},
                      {"added_tokens", added_tokens(model)},
-                     {"normalizer", replace(" ", kSpace)},
+                     {"normalizer", normalizer(model)},
                      {"pre_tokenizer", nullptr},
-                     {"post_processor", nullptr},
-                     {"decoder", {{"type", "Sequence"}, {"decoders", decoders}}},
+                     {"post_processor", post_processor(model, ends)},
+                     {"decoder", decoder(model)},
                      {"model", algorithm_json(model)}};
   return json.dump() + "\n";
 }

@@ -3,8 +3,10 @@
 #include "llmtool/text/tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "llmtool/core/error.h"
 #include "llmtool/core/rng.h"
@@ -17,6 +19,8 @@
 
 namespace llmtool {
 namespace {
+
+namespace fs = std::filesystem;
 
 /// Sentences with more than ASCII in them.
 std::string corpus() {
@@ -250,6 +254,60 @@ TEST(TokenizerJsonOfSentencePiece, AnUnknownIdBeyondThePiecesGivesNone) {
   EXPECT_NE(tokenizer_json(model), "");
   model.unk_id = 45;
   EXPECT_EQ(tokenizer_json(model), "");
+}
+
+/// Llama 2's kind: a space in front of every text, BOS, bytes; trained by SentencePiece itself.
+std::string train_llama_kind(const std::string& type) {
+  const test::TempFolder place;
+  test::write_text(place / "text.txt", corpus());
+  const std::unordered_map<std::string, std::string> settings = {{"input", (place / "text.txt").string()},
+                                                                 {"model_type", type},
+                                                                 {"vocab_size", "280"},
+                                                                 {"normalization_rule_name", "identity"},
+                                                                 {"remove_extra_whitespaces", "false"},
+                                                                 {"byte_fallback", "true"},
+                                                                 {"minloglevel", "2"}};
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(settings, nullptr, &model);
+  if (!status.ok()) throw Error(status.ToString());
+  return model;
+}
+
+TEST(TokenizerJsonOfSentencePiece, SaysASpaceInFrontAndWhatStandsAround) {
+  for (const char* type : {"bpe", "unigram"}) {
+    const test::TempFolder model, saved, alone;
+    test::write_text(model / "tokenizer.model", train_llama_kind(type));
+    const auto pieces = load_tokenizer(model.path());
+    pieces->save(saved.path());
+    ASSERT_TRUE(fs::exists(saved / "tokenizer.json")) << type;
+    EXPECT_EQ(load_tokenizer(saved.path())->kind(), pieces->kind());
+    fs::copy(saved / "tokenizer.json", alone / "tokenizer.json");
+    fs::copy(saved / "tokenizer_config.json", alone / "tokenizer_config.json");
+    const auto pipeline = load_tokenizer(alone.path());
+    EXPECT_NE(pipeline->kind(), pieces->kind());
+    Rng rng(11);
+    for (int i = 0; i < 2000; ++i) {
+      const std::string text =
+          random_text(rng, false);  // with special tokens, which the library always reads
+      if (text.find("<0x") != std::string::npos) continue;  // a piece like any other to the library's Unigram
+      const EncodeOptions options = {.add_special_tokens = i % 2 == 0, .parse_special = true};
+      const auto ids = pieces->encode(text, options);
+      ASSERT_EQ(pipeline->encode(text, options), ids) << type << ": " << text;
+      ASSERT_EQ(pipeline->decode(ids), pieces->decode(ids)) << type << ": " << text;
+    }
+  }
+}
+
+TEST(TokenizerJsonOfSentencePiece, TakesTokensBesideAModelsOwn) {
+  const test::TempFolder model;
+  test::write_text(model / "tokenizer.model", train_llama_kind("bpe"));
+  const auto pieces = load_tokenizer(model.path());
+  const auto more = with_tokens(pieces, {"<call>"});
+  EXPECT_EQ(more->vocab_size(), pieces->vocab_size() + 1);
+  std::vector<TokenId> expected = pieces->encode("the river", {.add_special_tokens = true});
+  ASSERT_EQ(expected.front(), pieces->bos_id());
+  expected.push_back(static_cast<TokenId>(pieces->vocab_size()));
+  EXPECT_EQ(more->encode("the river<call>", {.add_special_tokens = true}), expected);
 }
 
 }  // namespace
