@@ -169,9 +169,8 @@ std::shared_ptr<const Tokenizer> with_tokens(const std::shared_ptr<const Tokeniz
     const auto file = settings.files.find("tokenizer.json");
     if (file == settings.files.end())
       throw UsageError(
-          "tokenizer.add_tokens: this SentencePiece model takes no more tokens, as tokenizer.json cannot say "
-          "what "
-          "it does to a text; give another tokenizer.path");
+          "tokenizer.add_tokens: no tokenizer.json can say what this SentencePiece model does to a text, so "
+          "that it takes no more tokens; give another tokenizer.path");
     text = file->second;
   }
   json document = parse_json(text, "tokenizer.json");
