@@ -24,7 +24,7 @@ int64_t tile_scratch(int64_t D) {
                    matmul_tile_scratch(kKeys, D, kQueries)});
 }
 
-/// The keys or the values of one head in a cache.
+/// The keys or the values of one head in a cache, or in a prefix.
 struct CachedHead {
   const std::byte* data;
   DType type;
@@ -60,6 +60,12 @@ struct CachedHead {
 CachedHead cached_head(const KvRows& cache, const std::byte* data, int64_t kv_head, int64_t K, int64_t D) {
   return {data + dtype_bytes(cache.type, kv_head * D), cache.type, cache.slots,
           static_cast<int64_t>(dtype_bytes(cache.type, K * D)), D};
+}
+
+/// Those that a prefix has for query head h: keys, or, `part` 1, values.
+CachedHead prefix_head(const AttentionPrefix& prefix, int64_t part, int64_t h, int64_t H, int64_t D) {
+  return {reinterpret_cast<const std::byte*>(prefix.rows + (part * H + h) * D), DType::f32, prefix.count,
+          prefix.stride * static_cast<int64_t>(sizeof(float)), D};
 }
 
 /// One head of one sequence.
@@ -130,24 +136,37 @@ Seen keys_of(const AttentionRules& rules, const Head& head, int64_t i0, int64_t 
   return {first / kKeys * kKeys, rules.causal ? past + i1 : head.S};
 }
 
-/// Where a tile's keys and values are: in the rows of the input, or in a cache.
+/// How many keys from j0 on are a tile's: up to the next border, or to the prefix's end, so that they lie in
+/// one place.
+int64_t tile_cols(const AttentionRules& rules, int64_t j0, int64_t last) {
+  const int64_t border = std::min(last, (j0 / kKeys + 1) * kKeys), prefix = rules.prefix.count;
+  return (j0 < prefix ? std::min(border, prefix) : border) - j0;
+}
+
+/// Where a tile's keys and values are: in the prefix, in the rows of the input, or in a cache.
 struct TileKeys {
   TileKeys(const AttentionInput& in, const Head& head, int64_t h, float* room) : head_(head), room_(room) {
+    if (in.rules.prefix.count > 0) {
+      prefix_keys_ = prefix_head(in.rules.prefix, 0, h, in.H, in.D);
+      prefix_values_ = prefix_head(in.rules.prefix, 1, h, in.H, in.D);
+    }
     if (!in.cache) return;
     keys_ = cached_head(*in.cache, in.cache->keys, h / in.group(), in.K, in.D);
     values_ = cached_head(*in.cache, in.cache->values, h / in.group(), in.K, in.D);
   }
   MatrixView keys(int64_t first, int64_t n) const {
+    if (first < prefix_keys_.slots) return prefix_keys_.rows(first, n, room_);
     return keys_.data ? keys_.rows(first, n, room_) : rows_from(head_.k, first);
   }
   MatrixView values(int64_t first, int64_t n) const {
+    if (first < prefix_values_.slots) return prefix_values_.rows(first, n, room_);
     return values_.data ? values_.rows(first, n, room_) : rows_from(head_.v, first);
   }
 
  private:
   const Head& head_;
   float* room_;  // (kKeys, D)
-  CachedHead keys_{}, values_{};
+  CachedHead prefix_keys_{}, prefix_values_{}, keys_{}, values_{};
 };
 
 /// Applies what the rules do beside the scale to n products, of keys from j on; returns the factor that is
@@ -229,8 +248,8 @@ void forward_tile(const AttentionInput& in, const Head& head, int64_t h, int64_t
   float most[kQueries], sums[kQueries];
   std::fill_n(most, rows, kLowest);
   std::fill_n(sums, rows, 0.0f);
-  for (int64_t j0 = keys.first; j0 < keys.last; j0 += kKeys) {
-    const int64_t cols = std::min(kKeys, keys.last - j0);
+  for (int64_t j0 = keys.first, cols; j0 < keys.last; j0 += cols) {
+    cols = tile_cols(in.rules, j0, keys.last);
     matmul_tile(rows, cols, in.D, rows_from(head.q, i0), tile.keys(j0, cols).transposed(), scores, cols,
                 Write::set, product_scratch);
     for (int64_t r = 0; r < rows; ++r) {
@@ -261,6 +280,7 @@ void forward_tile(const AttentionInput& in, const Head& head, int64_t h, int64_t
 struct BackwardHead {
   const float *out, *dout, *lse;  // of the head; rows as Head says
   float *dq, *dk, *dv;
+  float* dprefix;  // at the head's keys; null where none is wanted
   int64_t h;
 };
 
@@ -270,7 +290,8 @@ void backward_tile(const AttentionInput& in, const Head& head, const BackwardHea
   float* const p = scratch;
   float* const dp = p + kQueries * kKeys;
   float* const product_scratch = dp + kQueries * kKeys;
-  const MatrixView q = rows_from(head.q, i0), k = rows_from(head.k, j0), v = rows_from(head.v, j0);
+  const TileKeys tile(in, head, g.h, nullptr);
+  const MatrixView q = rows_from(head.q, i0), k = tile.keys(j0, cols), v = tile.values(j0, cols);
   const MatrixView dout{g.dout + i0 * head.out_stride, head.out_stride, 1};
   matmul_tile(rows, cols, in.D, q, k.transposed(), p, cols, Write::set, product_scratch);
   matmul_tile(rows, cols, in.D, dout, v.transposed(), dp, cols, Write::set, product_scratch);
@@ -296,10 +317,15 @@ void backward_tile(const AttentionInput& in, const Head& head, const BackwardHea
     }
     if (in.dropout) drop(ps, n, in.dropout, draw);
   }
-  matmul_tile(cols, in.D, rows, MatrixView{p, cols, 1}.transposed(), dout, g.dv + j0 * in.kv_stride,
-              in.kv_stride, Write::add, product_scratch);
-  matmul_tile(cols, in.D, rows, MatrixView{dp, cols, 1}.transposed(), q, g.dk + j0 * in.kv_stride,
-              in.kv_stride, Write::add, product_scratch);
+  const bool of_prefix = j0 < in.rules.prefix.count;
+  const int64_t stride = of_prefix ? in.rules.prefix.stride : in.kv_stride;
+  if (float* const dk = of_prefix ? g.dprefix : g.dk) {
+    float* const dv = of_prefix ? dk + in.H * in.D : g.dv;
+    matmul_tile(cols, in.D, rows, MatrixView{p, cols, 1}.transposed(), dout, dv + j0 * stride, stride,
+                Write::add, product_scratch);
+    matmul_tile(cols, in.D, rows, MatrixView{dp, cols, 1}.transposed(), q, dk + j0 * stride, stride,
+                Write::add, product_scratch);
+  }
   matmul_tile(rows, in.D, cols, {dp, cols, 1}, k, g.dq + i0 * in.q_stride, in.q_stride, write_dq,
               product_scratch);
 }
@@ -354,8 +380,20 @@ void decode_heads(const KvRows& cache, int64_t group, int64_t K, int64_t D, int6
   const int64_t first = rules.window > 0 ? std::max<int64_t>(0, length - rules.window) : 0;
   const int64_t n = length - first;
   float* const scores = room + kTogether * D;
-  for_cached_rows(keys, first, n, room, [&](int64_t j, const float* const* rows, int64_t count) {
-    for (int64_t i = 0; i < heads; ++i) {
+  // Rows of a prefix are each head's own, those of the cache the group's.
+  const int64_t own = std::clamp<int64_t>(rules.prefix.count - first, 0, n);
+  const auto for_rows = [&](int64_t part, const CachedHead& cached, auto f) {
+    for (int64_t i = 0; own > 0 && i < heads; ++i) {
+      for_cached_rows(
+          prefix_head(rules.prefix, part, h + i, group * K, D), first, own, room,
+          [&](int64_t j, const float* const* rows, int64_t count) { f(i, i + 1, j, rows, count); });
+    }
+    for_cached_rows(
+        cached, first + own, n - own, room,
+        [&](int64_t j, const float* const* rows, int64_t count) { f(0, heads, own + j, rows, count); });
+  };
+  for_rows(0, keys, [&](int64_t i, int64_t end, int64_t j, const float* const* rows, int64_t count) {
+    for (; i < end; ++i) {
       const auto multiply = count == kTogether ? dots<kTogether> : dots<1>;
       multiply(q + (h + i) * D, rows, D, scores + i * n + j);
     }
@@ -366,44 +404,14 @@ void decode_heads(const KvRows& cache, int64_t group, int64_t K, int64_t D, int6
     scale_row(p, n, 1.0f / exponentials(p, n, scale, largest_score(p, n) * scale));
   }
   std::fill_n(out + h * D, heads * D, 0.0f);
-  for_cached_rows(values, first, n, room, [&](int64_t j, const float* const* rows, int64_t count) {
-    for (int64_t i = 0; i < heads; ++i) {
+  for_rows(1, values, [&](int64_t i, int64_t end, int64_t j, const float* const* rows, int64_t count) {
+    for (; i < end; ++i) {
       const auto add = count == kTogether ? add_rows<kTogether> : add_rows<1>;
       add(scores + i * n + j, rows, D, out + (h + i) * D);
     }
   });
 }
-
-/// The slopes of H heads: a geometric sequence where H is a power of two; else that of the next lower one,
-/// and between them every other one of the next higher.
-float alibi_slope(int64_t h, int64_t H) {
-  int64_t power = 1;
-  while (2 * power <= H) power *= 2;
-  const auto slope = [](int64_t heads, int64_t exponent) {
-    const float base = static_cast<float>(std::exp2(-8.0 / static_cast<double>(heads)));
-    return std::pow(base, static_cast<float>(exponent));
-  };
-  return h < power ? slope(power, h + 1) : slope(2 * power, 2 * (h - power) + 1);
-}
-
-float rounded_to_bf16(float x) {
-  uint16_t bits;
-  from_f32(&x, &bits, DType::bf16, 1);
-  to_f32(&bits, DType::bf16, &x, 1);
-  return x;
-}
 }  // namespace
-
-void alibi_table(Exec& exec, float scale, bool bf16, Tensor table) {
-  if (exec.dry()) return;
-  for_rows(exec, table.rows(), 10 * table.cols(), [&](int64_t h) {
-    const auto rounded = [&](float x) { return bf16 ? rounded_to_bf16(x) : x; };
-    const float slope = rounded(alibi_slope(h, table.rows()));
-    float* const row = table.f32() + h * table.cols();
-    for (int64_t j = 0; j < table.cols(); ++j)
-      row[j] = scale * rounded(slope * rounded(static_cast<float>(j)));
-  });
-}
 
 void attention(Exec& exec, const AttentionInput& in, float* out, float* lse) {
   if (exec.dry()) return;
@@ -420,7 +428,7 @@ void attention(Exec& exec, const AttentionInput& in, float* out, float* lse) {
 }
 
 void attention_backward(Exec& exec, const AttentionInput& in, const float* out, const float* lse,
-                        const float* dout, float* dq, float* dk, float* dv) {
+                        const float* dout, float* dq, float* dk, float* dv, float* dprefix) {
   if (exec.dry()) return;
   const size_t bytes = (2 * kQueries * kKeys + tile_scratch(in.D)) * sizeof(float);
   std::vector<uint64_t> draws = {0};  // of the sequences before each
@@ -428,11 +436,8 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
     const int64_t T = in.starts[b + 1] - in.starts[b];
     draws.push_back(draws.back() + static_cast<uint64_t>(in.H * T * T));
   }
-  // A task owns the keys and values of one head group, so that their sums have one order.
-  exec.pool.run(in.sequences() * in.K, [&](int64_t task, int worker) {
-    float* const scratch = static_cast<float*>(exec.pool.scratch(worker, bytes));
-    const int64_t b = task / in.K, kv = task % in.K, start = in.starts[b];
-    const int64_t kv_offset = start * in.kv_stride + kv * in.D;
+  const auto group_backward = [&](int64_t b, int64_t kv, float* scratch) {
+    const int64_t start = in.starts[b], kv_offset = start * in.kv_stride + kv * in.D;
     for (int64_t row = 0; row < in.starts[b + 1] - start; ++row) {
       std::fill_n(dk + kv_offset + row * in.kv_stride, in.D, 0.0f);
       std::fill_n(dv + kv_offset + row * in.kv_stride, in.D, 0.0f);
@@ -445,16 +450,26 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
                            dq + start * in.q_stride + h * in.D,
                            dk + kv_offset,
                            dv + kv_offset,
+                           dprefix ? dprefix + h * in.D : nullptr,
                            h};
       for (int64_t i0 = 0; i0 < head.T; i0 += kQueries) {
         const int64_t i1 = std::min(head.T, i0 + kQueries);
         const Seen keys = keys_of(in.rules, head, i0, i1);
-        for (int64_t j0 = keys.first; j0 < keys.last; j0 += kKeys) {
-          backward_tile(in, head, g, i0, i1 - i0, j0, std::min(kKeys, keys.last - j0),
-                        j0 > keys.first ? Write::add : Write::set, scratch);
+        for (int64_t j0 = keys.first, cols; j0 < keys.last; j0 += cols) {
+          cols = tile_cols(in.rules, j0, keys.last);
+          backward_tile(in, head, g, i0, i1 - i0, j0, cols, j0 > keys.first ? Write::add : Write::set,
+                        scratch);
         }
       }
     }
+  };
+  // A task owns the keys and values of one head group, so that their sums have one order: those of one
+  // sequence, or, as a prefix is that of all, of all.
+  const int64_t B = in.sequences(), together = in.rules.prefix.count > 0 ? B : 1;
+  exec.pool.run(B / together * in.K, [&](int64_t task, int worker) {
+    float* const scratch = static_cast<float*>(exec.pool.scratch(worker, bytes));
+    const int64_t first = task / in.K * together;
+    for (int64_t b = first; b < first + together; ++b) group_backward(b, task % in.K, scratch);
   });
 }
 

@@ -69,6 +69,10 @@ AttentionInput Block::attention_input(const Sequences& s, const Rng& rng, Tensor
                     qkv.cols(), k,        k + kv_heads * head_dim,
                     qkv.cols(), rules,    dropout_of(s, attention_dropout, rng, kAttentionStream)};
   in.rules.alibi = s.alibi;
+  if (prefix.per_query) {
+    const Tensor values = prefix.values->value;
+    in.rules.prefix = {values.f32() + prefix.column, values.rows(), values.cols()};
+  }
   return in;
 }
 
@@ -93,7 +97,7 @@ void Block::attend(const Pass& pass, Tensor qkv_rows, Tensor result, Tensor lse)
   if (const Tensor table = s.rope[local_rope]) {
     rope(exec, table, qkv_rows.f32(), s.rows(), qkv_rows.cols(), heads + kv_heads, head_dim);
   }
-  if (prefix.values) write_prefix(exec, s, qkv_rows);
+  if (prefix.in_rows()) write_prefix(exec, s, qkv_rows);
   AttentionInput in = attention_input(s, pass.rng, qkv_rows);
   if (s.past.empty()) return attention(exec, in, result.f32(), lse.f32());
   if (exec.dry()) return;
@@ -266,11 +270,13 @@ void Block::attention_backward_to_input(Exec& exec, const Sequences& s, const Rn
     out.backward(exec, prompt.tokens && !prompt.behind_out ? saved.mixed : saved.attention, dout, da);
     float* const dq = dqkv.f32();
     float* const dk = dq + heads * head_dim;
+    const bool prefix_trains = prefix.per_query && prefix.values->grad;
     attention_backward(exec, attention_input(s, rng, saved.qkv), saved.attention.f32(), saved.lse.f32(),
-                       da.f32(), dq, dk, dk + kv_heads * head_dim);
+                       da.f32(), dq, dk, dk + kv_heads * head_dim,
+                       prefix_trains ? prefix.values->grad.f32() + prefix.column : nullptr);
     if (prompt.tokens) prompt_backward(exec, saved.qkv, prompt.behind_out ? dout : da, dqkv);
   }
-  if (prefix.values) prefix_backward(exec, s, dqkv);
+  if (prefix.in_rows()) prefix_backward(exec, s, dqkv);
   if (const Tensor table = s.rope[local_rope]) {
     rope(exec, table, dqkv.f32(), N, dqkv.cols(), heads + kv_heads, head_dim, true);
   }

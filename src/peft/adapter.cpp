@@ -221,10 +221,16 @@ void Adapter::attach_virtual_tokens() {
     return;
   }
   if (!model_.block(0).rules.causal) throw UsageError("adapter.peft_type: PREFIX_TUNING is for decoders");
-  const int64_t width = 2 * c.kv_heads() * c.head_dim;
+  const int64_t width = 2 * prefix_heads() * c.head_dim;
   Param* const values = store_.add("prompt_embeddings", {P, c.num_hidden_layers * width}, true);
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
-    model_.block(layer).prefix = {values, layer * width};
+    model_.block(layer).prefix = {values, layer * width, prefix_heads() != c.kv_heads()};
+}
+
+/// PEFT's prefix is what a cache of transformers holds, and there Falcon's grouped heads lie repeated.
+int64_t Adapter::prefix_heads() const {
+  const ModelConfig& c = model_.config();
+  return c.new_decoder_architecture ? c.num_attention_heads : c.kv_heads();
 }
 
 std::vector<Param*> Adapter::trained_base() const {

@@ -155,9 +155,9 @@ void Adapter::write_config(const fs::path& folder, const std::string& base) cons
   if (c.has_virtual_tokens()) {
     const ModelConfig& m = model_.config();
     const bool prefix = c.peft_type == "PREFIX_TUNING";
-    json["num_attention_heads"] = prefix ? m.kv_heads() : m.num_attention_heads;
+    json["num_attention_heads"] = prefix ? prefix_heads() : m.num_attention_heads;
     json["num_layers"] = m.num_hidden_layers;
-    json["token_dim"] = prefix ? m.kv_heads() * m.head_dim : m.hidden_size;
+    json["token_dim"] = prefix ? prefix_heads() * m.head_dim : m.hidden_size;
     json["num_transformer_submodules"] = 1;
     if (prefix) {
       json["encoder_hidden_size"] = m.hidden_size;

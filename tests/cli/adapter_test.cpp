@@ -50,8 +50,8 @@ class AdapterTools : public ::testing::Test {
 };
 
 TEST_F(AdapterTools, GenerateGoesOnAsPeftDoes) {
-  for (const char* name : {"llama_gqa_lora", "gpt2_dora", "gpt2_prefix_tuning", "llama_gqa_prompt_tuning",
-                           "gpt2_adaption_prompt", "qwen3_ia3"}) {
+  for (const char* name : {"llama_gqa_lora", "gpt2_dora", "gpt2_prefix_tuning", "falcon_40b_prefix_tuning",
+                           "llama_gqa_prompt_tuning", "gpt2_adaption_prompt", "qwen3_ia3"}) {
     const json row = answer(base(name), {"--adapter", adapter(name)});
     EXPECT_EQ(row["ids"], expected(name)["ids"]) << name;
     EXPECT_EQ(row["prompt_ids"], answers["prompt"]) << name;

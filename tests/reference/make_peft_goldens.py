@@ -51,6 +51,7 @@ FAMILIES = {
     "gpt2": (["c_attn"], "c_attn", r"h\.1\.mlp\.c_(fc|proj)", {}),
     "falcon_40b": (["query_key_value"], "query_key_value", "h.1.mlp.dense_4h_to_h", {}),
     "falcon_7b": (["query_key_value"], "query_key_value", "h.1.mlp.dense_4h_to_h", {}),
+    "falcon_rw": (["query_key_value"], "query_key_value", "h.1.mlp.dense_4h_to_h", {}),
     "phi3": (["qkv_proj"], "qkv_proj", "layers.1.mlp.gate_up_proj",
              dict(target_modules=["qkv_proj", "gate_up_proj", "mlp.down_proj"], feedforward_modules=["mlp.down_proj"])),
     "gemma2": (["q_proj", "v_proj"], "q_proj", "layers.1.mlp.down_proj", {}),
@@ -87,6 +88,12 @@ def adalora(family):
                               deltaT=2, total_step=STEPS, lora_alpha=6, orth_reg_weight=0.1)
 
 
+def prefix_tuning(family):
+    # PEFT does not see that a Falcon has one key-value head, and fails unless it is told.
+    one_head = dict(num_attention_heads=1, token_dim=6) if family == "falcon_7b" else {}
+    return peft.PrefixTuningConfig(num_virtual_tokens=3, **one_head)
+
+
 # method: what makes its configuration, and the families it is made for unless asked
 METHODS = {
     "full": (lambda family: None, ["llama_gqa", "gpt2", "llama_classifier"]),
@@ -108,8 +115,8 @@ METHODS = {
                         ["llama_gqa", "mistral_square", "gpt2"]),
     "ia3": (lambda family: peft.IA3Config(**copy.deepcopy(FAMILIES[family][3])), DECODERS + ["bert_classifier"]),
     "prompt_tuning": (lambda family: peft.PromptTuningConfig(num_virtual_tokens=3), ["llama_gqa", "gpt2", "gemma2"]),
-    "prefix_tuning": (lambda family: peft.PrefixTuningConfig(num_virtual_tokens=3),
-                      ["llama_gqa", "gpt2", "gemma2", "qwen3"]),
+    "prefix_tuning": (prefix_tuning,
+                      ["llama_gqa", "gpt2", "gemma2", "qwen3", "falcon_40b", "falcon_7b", "falcon_rw"]),
 }
 
 
@@ -129,9 +136,11 @@ def examples(seed, classes):
 
 
 def load_base(path):
-    model_class = getattr(hf, json.loads((path / "config.json").read_text())["architectures"][0])
-    return model_class.from_pretrained(path, dtype=torch.float32, attn_implementation="eager",
-                                       experts_implementation="eager")
+    config = json.loads((path / "config.json").read_text())
+    # Falcon's eager attention adds ALiBi's bias twice.
+    attention = "sdpa" if config.get("alibi") else "eager"
+    return getattr(hf, config["architectures"][0]).from_pretrained(
+        path, dtype=torch.float32, attn_implementation=attention, experts_implementation="eager")
 
 
 def find_base(family, seed, out):

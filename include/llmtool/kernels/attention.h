@@ -9,6 +9,13 @@
 
 namespace llmtool {
 
+/// Keys and values that stand in place of those of every sequence's first `count` positions, a head of them
+/// for each query head (prefix tuning of Falcon): rows (2, H, D), `stride` floats apart, keys before values.
+struct AttentionPrefix {
+  const float* rows = nullptr;
+  int64_t count = 0, stride = 0;
+};
+
 /// How a score comes from the product of a query and a key, and which keys a query sees.
 struct AttentionRules {
   float scale = 1;     // factor of the product: 1 / sqrt(D)
@@ -16,6 +23,7 @@ struct AttentionRules {
   int64_t window = 0;  // of those only the last so many, its own among them; 0: all
   float softcap = 0;   // the score becomes softcap * tanh(score / softcap) (Gemma 2); 0: it stays
   Tensor alibi = {};  // (H, n >= S), added to the score: a bias per head and key position (Press et al. 2022)
+  AttentionPrefix prefix = {};
 };
 
 /// table (H, n) for AttentionRules::alibi: `scale` times head h's slope times the key's position. `bf16`
@@ -58,9 +66,10 @@ struct AttentionInput {
 /// sequence (H, T).
 void attention(Exec& exec, const AttentionInput& in, float* out, float* lse);
 
-/// Gradients where there is no past: dq, dk and dv (strides as in `in`) are overwritten.
+/// Gradients where there is no past: dq, dk and dv (strides as in `in`) are overwritten. That of the prefix
+/// (rows as its own), where not null, is added to.
 void attention_backward(Exec& exec, const AttentionInput& in, const float* out, const float* lse,
-                        const float* dout, float* dq, float* dk, float* dv);
+                        const float* dout, float* dq, float* dk, float* dv, float* dprefix = nullptr);
 
 /// Single queries, each against its own cache: q (B, H, D), rows q_stride apart; query b stands at position
 /// caches[b].past, whose key is there already; out (B, H, D). The bits of a row do not depend on the others.

@@ -34,11 +34,14 @@ struct Norm {
 };
 
 /// Learnt keys and values in place of those of a sequence's first positions (Li and Liang 2021): row p of
-/// `values` holds position p's key (K D) from `column` on, then its value.
+/// `values` holds position p's key (K D) from `column` on, then its value. With `per_query` these are (H D),
+/// a head for each query head, and never lie in a cache.
 struct KvPrefix {
   Param* values = nullptr;
   int64_t column = 0;
+  bool per_query = false;
 
+  bool in_rows() const { return values && !per_query; }  // instead of the rows that the block computes
   int64_t count() const { return values->value.shape[0]; }
 };
 

@@ -95,6 +95,8 @@ class Adapter {
   void attach_scale(const LinearSite& site, const Targets& targets);
   void attach_prompts();
   void attach_virtual_tokens();
+  /// Heads of prefix tuning's keys and values.
+  int64_t prefix_heads() const;
   void attach_pissa(const LinearSite& site, const LowRank& change);
   void initialize_low_rank(uint64_t seed);
   void initialize_pissa(uint64_t seed);
