@@ -43,7 +43,7 @@ bool Linear::Part::trains() const {
   };
   return trained(weight) || trained(bias) || some(input_scales) || some(output_scales) ||
          std::any_of(changes.begin(), changes.end(), [](const LowRank& l) {
-           return trained(l.a) || trained(l.b) || trained(l.e) || trained(l.magnitude);
+           return trained(l.a.param) || trained(l.b.param) || trained(l.e) || trained(l.magnitude);
          });
 }
 

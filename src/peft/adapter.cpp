@@ -39,8 +39,9 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
     std::erase_if(unmatched,
                   [&](const std::string& end) { return name == end || name.ends_with("." + end); });
     modules_.push_back(name);
-    config_.peft_type == "IA3" ? attach_scale(site, targets) : attach_low_rank(site, targets);
+    config_.peft_type == "IA3" ? attach_scale(site, targets) : attach_low_rank(site, site.name, targets);
   }
+  if (!config_.target_parameters.empty()) attach_parameters(targets, folder.empty());
   const std::string& embedding = model.embedding().name;
   const std::string module = embedding.substr(0, embedding.rfind('.'));
   if (config_.peft_type == "LORA" && targets.names(module)) {
@@ -56,22 +57,26 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
       if (("," + known + ",").find(", " + end + ",") == std::string::npos)
         known += (known.empty() ? " " : ", ") + end;
     }
-    if ((folder.empty() && !unmatched.empty()) || modules_.empty()) {
+    if ((folder.empty() && !unmatched.empty()) || (modules_.empty() && parameters_.empty())) {
       if (unmatched.empty())
         throw UsageError(
             cat("adapter: target_modules, exclude_modules and layers_to_transform leave no linear layer of "
-                "this model to change (experts and routers apart); it has",
+                "this model to change (experts and routers are for target_parameters); it has",
                 known));
-      throw UsageError(cat("adapter.target_modules: ", *unmatched.begin(),
-                           ": matches no linear layer of this model (experts and routers apart); it has",
-                           known));
+      throw UsageError(
+          cat("adapter.target_modules: ", *unmatched.begin(),
+              ": matches no linear layer of this model (experts and routers are for target_parameters); it "
+              "has",
+              known));
     }
   }
-  if (folder.empty() && !modules_.empty()) {
+  if (folder.empty() && !(modules_.empty() && parameters_.empty())) {
     std::vector<std::string> all;
     for (const LinearSite& site : model.linear_sites()) all.push_back(peft_name(model.config(), site.name));
     all.push_back(module);
-    targets.check_all_used(all, modules_);
+    std::vector<std::string> changed = modules_;
+    changed.insert(changed.end(), parameters_.begin(), parameters_.end());
+    targets.check_all_used(all, changed);
   }
   if (config_.peft_type == "ADAPTION_PROMPT") attach_prompts();
   if (config_.has_virtual_tokens()) attach_virtual_tokens();
@@ -106,7 +111,7 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
   std::vector<Triplets> triplets;
   for (const auto& [name, c] : changes_) {
     const LowRank& l = change(c);
-    triplets.push_back({peft_name(model.config(), c.site.name), l.a, l.e, l.b});
+    triplets.push_back({peft_name(model.config(), c.site.name), l.a.param, l.e, l.b.param});
   }
   allocator_ = std::make_unique<RankAllocator>(std::move(triplets), config_);
 }
@@ -115,25 +120,22 @@ LowRank& Adapter::change(const Changed& c) const {
   return c.site.linear->parts()[c.site.part].changes[c.index];
 }
 
-void Adapter::attach_low_rank(const LinearSite& site, Targets& targets) {
+void Adapter::attach_low_rank(const LinearSite& site, const std::string& name, const Targets& targets) {
   Linear::Part& part = site.linear->parts()[site.part];
-  const int64_t R = targets.rank(site.name), in = site.linear->in();
+  const int64_t R = targets.rank(name), in = site.linear->in();
   const std::string prefix = "base_model.model." + peft_name(model_.config(), site.name) + ".";
   const bool ada = config_.peft_type == "ADALORA";
   const char* const end = ada ? "" : ".weight";
   LowRank l;
   l.a = store_.add(cat(prefix, "lora_A", end), {R, in}, true);
   l.b = store_.add(cat(prefix, "lora_B", end), {part.out, R}, true);
-  l.b->file_rows = part.weight->file_rows;
+  l.b.param->file_rows = part.weight->file_rows;
   if (ada) l.e = store_.add(prefix + "lora_E", {R, 1}, true);
   if (config_.use_dora) {
     l.magnitude = store_.add(prefix + "lora_magnitude_vector", {part.out}, true);
     l.magnitude->file_rows = part.weight->file_rows;
   }
-  const double alpha = targets.alpha(site.name), rank = static_cast<double>(R);
-  l.scale = static_cast<float>(ada                  ? (alpha > 0 ? alpha : rank) / (rank + 1e-5)
-                               : config_.use_rslora ? alpha / std::sqrt(rank)
-                                                    : alpha / rank);
+  l.scale = static_cast<float>(targets.scale(name));
   l.dropout = config_.lora_dropout;
   l.stream = changes_.size();
   if (config_.use_dora && !part.changes.empty())
@@ -145,15 +147,14 @@ void Adapter::attach_low_rank(const LinearSite& site, Targets& targets) {
   if (config_.init_lora_weights.starts_with("pissa")) attach_pissa(site, l);
 }
 
-void Adapter::attach_embedding(Targets& targets) {
+void Adapter::attach_embedding(const Targets& targets) {
   if (config_.use_dora) throw UsageError("adapter.use_dora: the embedding has no magnitudes here");
   const Param& table = model_.embedding();
   const std::string module = table.name.substr(0, table.name.rfind('.'));
   const int64_t R = targets.rank(module), V = table.value.shape[0], C = table.value.shape[1];
   const std::string prefix = "base_model.model." + module + ".lora_embedding_";
   EmbeddingChange change{store_.add(prefix + "A", {R, V}, true), store_.add(prefix + "B", {C, R}, true), 0};
-  const auto rank = static_cast<double>(R);
-  change.scale = static_cast<float>(targets.alpha(module) / (config_.use_rslora ? std::sqrt(rank) : rank));
+  change.scale = static_cast<float>(targets.scale(module));
   embedding_change_ = model_.embedding_changes().size();
   model_.embedding_changes().push_back(change);
 }
@@ -162,15 +163,17 @@ void Adapter::attach_embedding(Targets& targets) {
 void Adapter::attach_pissa(const LinearSite& site, const LowRank& change) {
   Linear::Part& part = site.linear->parts()[site.part];
   LowRank first = change;
-  first.a = store_.add(change.a->name + ".first", change.a->value.shape, false);
-  first.b = store_.add(change.b->name + ".first", change.b->value.shape, false);
-  first.a->trainable = first.b->trainable = false;
-  first.b->file_rows = change.b->file_rows;
+  Param* const a = store_.add(change.a.param->name + ".first", change.a.shape, false);
+  Param* const b = store_.add(change.b.param->name + ".first", change.b.shape, false);
+  a->trainable = b->trainable = false;
+  b->file_rows = change.b.param->file_rows;
+  first.a = a;
+  first.b = b;
   first.scale = -change.scale;
   first.dropout = 0;
   part.changes.push_back(first);
-  changes_.back().second.first_a = first.a;
-  changes_.back().second.first_b = first.b;
+  changes_.back().second.first_a = a;
+  changes_.back().second.first_b = b;
 }
 
 void Adapter::attach_scale(const LinearSite& site, const Targets& targets) {

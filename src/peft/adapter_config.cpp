@@ -6,6 +6,7 @@
 #include "llmtool/core/log.h"
 #include "llmtool/io/json.h"
 #include "llmtool/model/transformer.h"
+#include "peft/old_experts.h"
 #include "peft/targets.h"
 
 namespace llmtool {
@@ -72,8 +73,13 @@ void AdapterConfig::visit(ConfigVisitor& v) {
   v.boolean("fan_in_fan_out", fan_in_fan_out, "of PEFT's files; changes nothing");
   v.names(
       "target_modules", target_modules,
-      "ends of modules' names, an expression for whole names, or all-linear; null: the family's usual ones");
+      "ends of modules' names, an expression for whole names, or all-linear; null: the family's usual ones, "
+      "none beside target_parameters");
   v.names("exclude_modules", exclude_modules, "likewise, of those that are left alone");
+  v.strings(
+      "target_parameters", target_parameters,
+      "LoRA: ends of names of parameters: mlp.experts.gate_up_proj and mlp.experts.down_proj of a layer's "
+      "experts, mlp.gate.weight of their router");
   v.strings("modules_to_save", modules_to_save, "ends of names of modules that train whole");
   v.integers("layers_to_transform", layers_to_transform, {0, 1 << 20}, "LoRA: layers; empty: all");
   v.names("layers_pattern", layers_pattern, "LoRA: the name in front of a layer's number");
@@ -101,6 +107,14 @@ void AdapterConfig::check() const {
     refuse(cat("init_lora_weights: expected true, false, gaussian, pissa or pissa_niter_N, found \"", init,
                "\""));
   if (init.starts_with("pissa") && use_dora) refuse("use_dora: not together with init_lora_weights pissa");
+  if (!target_parameters.empty()) {  // what PEFT refuses, too
+    const std::string beside = " beside target_parameters, found ";
+    if (peft_type != "LORA") refuse(cat("peft_type: expected LORA", beside, peft_type));
+    if (lora_dropout != 0) refuse(cat("lora_dropout: expected 0", beside, lora_dropout));
+    if (use_dora) refuse(cat("use_dora: expected false", beside, "true"));
+    if (init.starts_with("pissa"))
+      refuse(cat("init_lora_weights: expected true, false or gaussian", beside, init));
+  }
   if (!layers_to_transform.empty() && target_modules.expression && *target_modules.expression != "all-linear")
     refuse("layers_to_transform: expected target_modules as a list of names, found an expression");
   if (!layers_pattern.empty() && layers_to_transform.empty())
@@ -163,8 +177,8 @@ AdapterConfig read_adapter_config(const fs::path& folder) {
   }
   for (const char* key :
        {"trainable_token_indices", "lora_bias", "layer_replication", "corda_config", "eva_config",
-        "alora_invocation_tokens", "megatron_config", "target_parameters", "use_qalora", "use_bdlora",
-        "arrow_config", "kasa_config", "lora_ga_config", "monteclora_config", "velora_config"}) {
+        "alora_invocation_tokens", "megatron_config", "use_qalora", "use_bdlora", "arrow_config",
+        "kasa_config", "lora_ga_config", "monteclora_config", "velora_config"}) {
     if (json.contains(key))
       throw Error(cat(file.string(), ": ", key, ": PEFT's setting of that name is not supported"));
   }
@@ -172,6 +186,7 @@ AdapterConfig read_adapter_config(const fs::path& folder) {
     *layers = nlohmann::json::array({*layers});
   try {
     read_config(json, [&](ConfigVisitor& v) { config.visit(v); });
+    name_old_experts(config, folder);
     config.check();
   } catch (const UsageError& e) {
     throw Error(cat(file.string(), ": ", e.what()));

@@ -13,6 +13,7 @@
 #include "llmtool/peft/adapter.h"
 #include "peft/adalora.h"
 #include "peft/adapter_file.h"
+#include "peft/old_experts.h"
 #include "peft/targets.h"
 
 namespace llmtool {
@@ -95,7 +96,7 @@ void Adapter::write_config(const fs::path& folder, const std::string& base) cons
   }
   const bool shorthand = c.target_modules.expression == "all-linear" ||
                          (c.target_modules.names.size() == 1 && c.target_modules.names[0] == "all-linear");
-  if (c.target_modules.empty() || shorthand) {
+  if ((c.target_modules.empty() && c.target_parameters.empty()) || shorthand) {
     std::set<std::string> ends;
     for (const std::string& module : modules_) ends.insert(last_part(module));
     // Ends of names say it where they match nothing else.
@@ -138,6 +139,10 @@ void Adapter::write_config(const fs::path& folder, const std::string& base) cons
       {"revision", nullptr},
       {"inference_mode", true}};
   for (const char* key : keys_of(c.peft_type)) json[key] = all.at(key);
+  if (!c.target_parameters.empty()) {
+    json["target_parameters"] = c.target_parameters;
+    if (c.target_modules.empty()) json["target_modules"] = nlohmann::ordered_json::array();
+  }
   if (c.ensure_weight_tying)
     json["ensure_weight_tying"] = true;  // of IA3, too, though PEFT knows it for LoRA alone
   for (const char* key : {"modules_to_save", "layers_to_transform", "layers_pattern", "exclude_modules"}) {
@@ -182,11 +187,11 @@ void Adapter::save(const fs::path& folder, const std::string& base) const {
     const LowRank& l = change(c);
     const int64_t R = l.rank();
     RowMatrix a(2 * R, l.in()), b(l.out(), 2 * R);
-    a << matrix(l.a->value), matrix(c.first_a->value);
-    b << matrix(l.b->value), -matrix(c.first_b->value);
-    add_made(*l.a, {{a.data(), a.data() + a.size()}, {2 * R, l.in()}});
-    add_made(*l.b, {{b.data(), b.data() + b.size()}, {l.out(), 2 * R}});
-    done.insert({l.a, l.b, c.first_a, c.first_b});
+    a << matrix(l.a.value()), matrix(c.first_a->value);
+    b << matrix(l.b.value()), -matrix(c.first_b->value);
+    add_made(*l.a.param, {{a.data(), a.data() + a.size()}, {2 * R, l.in()}});
+    add_made(*l.b.param, {{b.data(), b.data() + b.size()}, {l.out(), 2 * R}});
+    done.insert({l.a.param, l.b.param, c.first_a, c.first_b});
   }
   for (const Triplets& t : allocator_ ? allocator_->modules() : std::vector<Triplets>()) {
     const auto kept = allocator_->kept().find(t.name);
@@ -203,7 +208,12 @@ void Adapter::save(const fs::path& folder, const std::string& base) const {
     done.insert({t.a, t.e, t.b});
   }
   for (const Param& p : store_.list()) {
-    if (!done.contains(&p)) tensors.push_back({p.name, p.value, DType::f32, false, p.file_rows});
+    if (p.file_shape.rank > 0) {
+      const RowMatrix stored = matrix(p.value).transpose();
+      add_made(p, {{stored.data(), stored.data() + stored.size()}, p.file_shape});
+    } else if (!done.contains(&p)) {
+      tensors.push_back({p.name, p.value, DType::f32, false, p.file_rows});
+    }
   }
   for (const Param* p : trained_base()) {
     tensors.push_back({file_name(*p), p->value, DType::f32, p->transpose, p->file_rows});
@@ -216,19 +226,20 @@ void Adapter::save(const fs::path& folder, const std::string& base) const {
 }
 
 namespace {
-const Tensor& tensor_named(const SafetensorsFile& stored, const std::string& name, const fs::path& file) {
+const Tensor& tensor_named(const AdapterTensors& stored, const std::string& name, const fs::path& file) {
   const auto it = stored.tensors().find(name);
   if (it == stored.tensors().end())
     throw Error(cat(file.string(), ": ", name, ": not among the file's tensors"));
   return it->second;
 }
 
-/// The shape of p in files, which is that of the tensor found there.
+/// The shape of p in files but for file_shape, which is that of the tensor found there.
 Shape check_shape(const Tensor& stored, const Param& p, const std::string& where) {
   Shape expected = p.value.shape;
   if (p.transpose) std::swap(expected.dims[0], expected.dims[1]);
-  if (stored.shape == expected) return expected;
-  throw Error(cat(where, ": expected ", expected.text(), ", found ", stored.shape.text(),
+  const Shape& written = p.file_shape.rank > 0 ? p.file_shape : expected;
+  if (stored.shape == written) return expected;
+  throw Error(cat(where, ": expected ", written.text(), ", found ", stored.shape.text(),
                   "; is the adapter of another model?"));
 }
 
@@ -285,7 +296,7 @@ fs::path adapter_weights(const fs::path& folder) {
 /// Before memory is taken for what the config says.
 void Adapter::check_shapes(const fs::path& folder) const {
   const fs::path file = adapter_weights(folder);
-  const SafetensorsFile stored(file);
+  const AdapterTensors stored(file);
   std::set<std::string> cut;
   if (config_.peft_type == "ADALORA") {  // lists as long as the ranks are
     for (const auto& [module, kept] : kept_ranks(config_.rank_pattern, config_.init_r, folder)) {
@@ -301,7 +312,7 @@ void Adapter::check_shapes(const fs::path& folder) const {
 namespace {
 /// PEFT writes some values twice, and does not read these again: whole what an embedding's change is beside,
 /// and, where biases train, those of modules_to_save.
-bool is_idle(const std::string& name, const SafetensorsFile& stored, bool lora) {
+bool is_idle(const std::string& name, const AdapterTensors& stored, bool lora) {
   if (lora && name.ends_with(".base_layer.weight")) return true;
   for (const std::string inside : {".modules_to_save.", ".original_module."}) {
     const size_t at = name.find(inside);
@@ -314,7 +325,7 @@ bool is_idle(const std::string& name, const SafetensorsFile& stored, bool lora) 
 
 void Adapter::read(const fs::path& folder) {
   const fs::path file = adapter_weights(folder);
-  const SafetensorsFile stored(file);
+  const AdapterTensors stored(file);
   std::set<std::string> used;
   const auto find = [&](const std::string& name) -> const Tensor& {
     used.insert(name);

@@ -12,9 +12,9 @@ namespace {
 using Map = Eigen::Map<RowMatrix>;
 
 RowMatrix change_in_full(const LowRank& l) {
-  const RowMatrix b = l.e ? RowMatrix(matrix(l.b->value) * array(l.e->value).matrix().asDiagonal())
-                          : RowMatrix(matrix(l.b->value));
-  return l.scale * (b * matrix(l.a->value));
+  const RowMatrix b = l.e ? RowMatrix(matrix(l.b.value()) * array(l.e->value).matrix().asDiagonal())
+                          : RowMatrix(matrix(l.b.value()));
+  return l.scale * (b * matrix(l.a.value()));
 }
 }  // namespace
 

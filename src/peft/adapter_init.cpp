@@ -69,19 +69,20 @@ void Adapter::initialize_low_rank(uint64_t seed) {
     LowRank& l = change(c);
     const Rng rng = Rng(seed).split(stream++);
     if (l.e) {
-      draw_normal(l.a->value, 0.02, rng.split(0));
-      draw_normal(l.b->value, 0.02, rng.split(1));
+      draw_normal(l.a.value(), 0.02, rng.split(0));
+      draw_normal(l.b.value(), 0.02, rng.split(1));
       set_all(l.e->value, 0);
       continue;
     }
     if (init == "gaussian") {
-      draw_normal(l.a->value, 1.0 / static_cast<double>(l.rank()), rng.split(0));
+      draw_normal(l.a.value(), 1.0 / static_cast<double>(l.rank()), rng.split(0));
     } else {
-      draw_uniform(l.a->value, 1.0 / std::sqrt(static_cast<double>(l.in())), rng.split(0));
+      draw_uniform(l.a.value(), 1.0 / std::sqrt(static_cast<double>(l.in())), rng.split(0));
     }
-    set_all(l.b->value, 0);
-    if (init == "false")
-      draw_uniform(l.b->value, 1.0 / std::sqrt(static_cast<double>(l.rank())), rng.split(1));
+    set_all(l.b.value(), 0);
+    // As many columns as A has rows, of all experts together.
+    const auto columns = static_cast<double>(l.a.param->value.shape[0]);
+    if (init == "false") draw_uniform(l.b.value(), 1.0 / std::sqrt(columns), rng.split(1));
   }
 }
 
@@ -99,10 +100,10 @@ void Adapter::initialize_pissa(uint64_t seed) {
                                     : random_svd(widened(weight), R, std::stoll(init.substr(12)),
                                                  Rng(seed).split(stream++));
     const Eigen::VectorXd roots = (svd.s / static_cast<double>(l.scale)).cwiseSqrt();
-    matrix(l.a->value) = (roots.asDiagonal() * svd.v.transpose()).cast<float>();
-    matrix(l.b->value) = (svd.u * roots.asDiagonal()).cast<float>();
-    matrix(c.first_a->value) = matrix(l.a->value);
-    matrix(c.first_b->value) = matrix(l.b->value);
+    matrix(l.a.value()) = (roots.asDiagonal() * svd.v.transpose()).cast<float>();
+    matrix(l.b.value()) = (svd.u * roots.asDiagonal()).cast<float>();
+    matrix(c.first_a->value) = matrix(l.a.value());
+    matrix(c.first_b->value) = matrix(l.b.value());
   }
 }
 

@@ -29,6 +29,7 @@ void check_kind(const AdapterConfig& c, const Adapter& adapter, const Transforme
   if (!c.is_lora()) refuse(c.peft_type);
   if (c.use_dora) refuse("magnitudes (use_dora)");
   if (c.init_lora_weights.starts_with("pissa")) refuse("init_lora_weights " + c.init_lora_weights);
+  if (!c.target_parameters.empty()) refuse("changes of experts or routers (target_parameters)");
   if (!adapter.saved().empty()) refuse(*adapter.saved().begin() + ", which is brought whole");
   const bool of_embedding = adapter.change_of(model.embedding().name) || adapter.embedding_change();
   if (model.config().tie_word_embeddings && of_embedding)
@@ -42,7 +43,8 @@ std::vector<Change> changes_of(Transformer& model, const Adapter& adapter) {
   for (const Param& p : model.params().list()) {
     const LowRank* const l = adapter.change_of(p.name);
     if (!l) continue;
-    Change change{gguf_place(row, p.name).tensor, matrix(l->a->value), matrix(l->b->value), l->scale, false};
+    Change change{gguf_place(row, p.name).tensor, matrix(l->a.value()), matrix(l->b.value()), l->scale,
+                  false};
     if (l->e) change.b = change.b * array(l->e->value).matrix().asDiagonal();
     to_gguf_rows(c, p.name, {change.b.data(), static_cast<size_t>(change.b.size())});
     list.push_back(std::move(change));

@@ -1,6 +1,7 @@
 #include "peft/targets.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "llmtool/core/error.h"
 
@@ -107,17 +108,19 @@ Targets::Targets(const AdapterConfig& config, const ModelConfig& model) : config
     const auto& table = usual_targets();
     const auto row = std::find_if(table.begin(), table.end(),
                                   [&](const UsualTargets& t) { return model.model_type == t.model_type; });
-    if (targets.empty() && row == table.end())
+    const bool usual = targets.empty() && config.target_parameters.empty();
+    if (usual && row == table.end())
       throw UsageError(
           cat("adapter.target_modules: expected names, as ", model.model_type, " has no usual ones"));
-    if (targets.empty() && config.peft_type == "IA3") {
+    if (usual && config.peft_type == "IA3") {
       targets.names = row->scaled;
       if (feedforward.empty()) feedforward.names = row->feedforward;
-    } else if (targets.empty()) {
+    } else if (usual) {
       targets.names = row->low_rank;
     }
     if (!all_linear_) targets_ = compile(targets, "target_modules");
   }
+  parameters_.list = config.target_parameters;
   excluded_ = compile(config.exclude_modules, "exclude_modules");
   feedforward_ = compile(feedforward, "feedforward_modules");
   if (config.task_type == "SEQ_CLS" && config.peft_type != "ADAPTION_PROMPT") {
@@ -220,9 +223,11 @@ int64_t Targets::rank(const std::string& module) const {
       in_pattern(config_.rank_pattern, module).value_or(static_cast<double>(config_.r)));
 }
 
-double Targets::alpha(const std::string& module) const {
-  if (config_.peft_type == "ADALORA") return config_.lora_alpha;
-  return in_pattern(config_.alpha_pattern, module).value_or(config_.lora_alpha);
+double Targets::scale(const std::string& module) const {
+  const auto R = static_cast<double>(rank(module));
+  if (config_.peft_type == "ADALORA") return (config_.lora_alpha > 0 ? config_.lora_alpha : R) / (R + 1e-5);
+  const double alpha = in_pattern(config_.alpha_pattern, module).value_or(config_.lora_alpha);
+  return alpha / (config_.use_rslora ? std::sqrt(R) : R);
 }
 
 }  // namespace llmtool

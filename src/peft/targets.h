@@ -30,6 +30,8 @@ class Targets {
   bool names(const std::string& module) const {
     return !all_linear_ && !is_saved(module) && targets_.matches(module);
   }
+  /// Whether a parameter, by PEFT's name, is changed as one (target_parameters).
+  bool names_parameter(const std::string& name) const { return parameters_.matches(name); }
   /// IA3: whether its input is scaled.
   bool is_feedforward(const std::string& module) const;
   /// Whether a module trains whole, or a parameter ("model.norm.weight") of one.
@@ -37,7 +39,8 @@ class Targets {
   /// Whether a bias trains beside the adapter.
   bool trains_bias(const std::string& parameter) const;
   int64_t rank(const std::string& module) const;
-  double alpha(const std::string& module) const;
+  /// What the change is multiplied by.
+  double scale(const std::string& module) const;
   /// Throws UsageError on a name in exclude_modules that is none of `modules` and on a pattern of ranks or
   /// alphas that fits none of those that are `changed`.
   void check_all_used(const std::vector<std::string>& modules, const std::vector<std::string>& changed) const;
@@ -55,7 +58,7 @@ class Targets {
   AdapterConfig config_;
   ModelConfig model_;
   bool all_linear_ = false;
-  Names targets_, excluded_, feedforward_;
+  Names targets_, parameters_, excluded_, feedforward_;
   mutable std::map<std::string, Regex> patterns_;
 };
 

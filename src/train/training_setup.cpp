@@ -114,7 +114,8 @@ void TrainingRun::check_same_run() const {
   flatten(nlohmann::json::parse(config_json().dump()), "", now);
   std::string differences;
   for (const auto& [key, value] : now) {
-    if (harmless(key) || (before.contains(key) && before[key] == value)) continue;
+    const bool unset = !before.contains(key) && value.is_array() && value.empty();  // not known then
+    if (harmless(key) || unset || (before.contains(key) && before[key] == value)) continue;
     differences += cat("\n  ", key, ": ", before.contains(key) ? before[key].dump() : "nothing",
                        " before, now ", value.dump());
   }

@@ -104,6 +104,62 @@ TEST_F(FinetuneCommand, AResumedRunHasTheBitsOfAnUnbrokenOne) {
   EXPECT_SAYS(other.err, "training.loss_on");
 }
 
+TEST_F(FinetuneCommand, ExpertsAreTaughtByTheNamesOfTheirParameters) {
+  for (const auto& [key, value] :
+       std::initializer_list<std::pair<const char*, json>>{{"model_type", "qwen3_moe"},
+                                                           {"num_experts", 4},
+                                                           {"num_experts_per_tok", 2},
+                                                           {"moe_intermediate_size", 24}})
+    config["model"][key] = value;
+  ASSERT_EQ(pretrain("base", {"--overwrite"}).code, 0);
+  const Arguments settings = {
+      "--lora",
+      "--set",
+      "training.num_train_epochs=8",
+      "--set",
+      "training.save_steps=20",
+      "--set",
+      "adapter.target_parameters=[\"experts.gate_up_proj\",\"experts.down_proj\",\"gate.weight\"]",
+      "--threads"};
+  const auto with = [&](Arguments more) {
+    Arguments all = settings;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const RunResult whole = finetune("whole", with({"2"}));
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  ASSERT_EQ(finetune("broken", with({"1"})).code, 0);
+  fs::remove_all(place / "broken" / "adapter");
+  fs::remove_all(place / "broken" / "checkpoints" / "step-48");
+  const RunResult again = finetune("broken", with({"1", "--resume"}));
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_SAYS(again.err, "at step 40");
+  const auto adapter = [&](const std::string& run) {
+    return read_text(place / run / "adapter" / "adapter_model.safetensors");
+  };
+  EXPECT_EQ(adapter("broken"), adapter("whole"));
+  const json written = json::parse(read_text(place / "whole" / "adapter" / "adapter_config.json"));
+  EXPECT_EQ(written["target_modules"], json::array());
+  EXPECT_EQ(written["target_parameters"].size(), 3);
+  const RunResult merged = run_program("llmtool", {"merge", "--model", path("base"), "--adapter",
+                                                   path("whole/adapter"), "--output", path("merged")});
+  ASSERT_EQ(merged.code, 0) << merged.err;
+  for (const auto& [prompt, answer] : {std::pair("the cat ", "sees fish."), {"a dog ", "likes corn."}}) {
+    for (const Arguments& model : {Arguments{"--model", path("merged")},
+                                   {"--model", path("base"), "--adapter", path("whole/adapter")}}) {
+      Arguments arguments = {"--temperature", "0", prompt};
+      arguments.insert(arguments.begin(), model.begin(), model.end());
+      EXPECT_SAYS(run_program("generate", arguments).out, answer);
+    }
+  }
+  const RunResult follows =
+      finetune("follows", {"--init-adapter", path("whole/adapter"), "--set", "training.max_steps=1"});
+  EXPECT_EQ(follows.code, 0) << follows.err;
+  const RunResult refused = finetune("refused", with({"1", "--set", "adapter.lora_dropout=0.1"}));
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_SAYS(refused.err, "adapter.lora_dropout: expected 0 beside target_parameters, found 0.1");
+}
+
 TEST_F(FinetuneCommand, SettingsMustBeThoseOfTheAdapterThatItBeginsWith) {
   const Arguments brief = {"--set", "training.max_steps=2"};
   const auto begin = [&](const std::string& output, const Arguments& more) {

@@ -11,27 +11,37 @@ namespace {
 
 using test::Machine;
 
+/// EXPERTS: LoRA of the last layer's, behind which no choice of experts follows.
 const char* const kMethods[] = {"LORA", "ADALORA",       "ADAPTION_PROMPT", "IA3",
-                                "DORA", "PROMPT_TUNING", "PREFIX_TUNING"};
+                                "DORA", "PROMPT_TUNING", "PREFIX_TUNING",   "EXPERTS"};
 
 class AdapterOfFamily : public ::testing::TestWithParam<std::string> {
  protected:
-  void open(const std::string& method) {
+  /// Whether the model has what the method changes.
+  bool open(const std::string& method) {
+    const std::shared_ptr<const ModelSource> base = ModelSource::open(test::goldens() / GetParam());
+    const int64_t last = base->config().num_hidden_layers - 1;
     AdapterConfig config;
     config.use_dora = method == "DORA";
-    config.peft_type = config.use_dora ? "LORA" : method;
+    config.peft_type = config.use_dora || method == "EXPERTS" ? "LORA" : method;
     config.r = 3;
     config.init_r = 4;
     config.target_r = 2;
     config.adapter_len = config.num_virtual_tokens = 3;
-    if (config.is_lora()) config.target_modules.expression = "all-linear";
+    if (method == "EXPERTS") {
+      if (!base->config().has_experts(last)) return false;
+      for (const char* name : {"gate_up_proj", "down_proj"})
+        config.target_parameters.push_back(cat("layers.", last, ".mlp.experts.", name));
+    } else if (config.is_lora()) {
+      config.target_modules.expression = "all-linear";
+    }
     adapter.reset();
-    const std::shared_ptr<const ModelSource> base = ModelSource::open(test::goldens() / GetParam());
     model =
         std::make_unique<Transformer>(base, LoadOptions{Adapter::base_parameters(config, base->config())});
     adapter = std::make_unique<Adapter>(*model, config);
     adapter->initialize(5);
     adapter->params().allocate_gradients();
+    return true;
   }
 
   LossSums step() {
@@ -51,8 +61,7 @@ class AdapterOfFamily : public ::testing::TestWithParam<std::string> {
 
 TEST_P(AdapterOfFamily, FreshOnesChangeNothing) {
   for (const char* method : kMethods) {
-    open(method);
-    if (adapter->config().has_virtual_tokens()) continue;
+    if (!open(method) || adapter->config().has_virtual_tokens()) continue;
     if (model->config().attention_bias && std::string(method) == "ADAPTION_PROMPT" &&
         model->config().model_type == "llama")
       continue;  // PEFT adds the bias twice
@@ -71,8 +80,9 @@ TEST_P(AdapterOfFamily, FreshOnesChangeNothing) {
 /// 2e-3 of the slope; the fifth derivative, which the difference leaves, is allowed ten times that.
 TEST_P(AdapterOfFamily, GradientsAreThoseOfTheLoss) {
   for (const char* method : kMethods) {
-    open(method);
-    if (model->config().has_experts(0) || model->config().has_experts(1)) return;  // whose choice jumps
+    if (!open(method)) continue;
+    const bool jumps = model->config().has_experts(0) || model->config().has_experts(1);  // their choice
+    if (jumps && std::string(method) != "EXPERTS") continue;
     Rng rng(9);
     std::vector<std::vector<float>> values, directions;
     for (Param& p : adapter->params().list()) {

@@ -85,9 +85,9 @@ class PeftGolden : public ::testing::TestWithParam<std::string> {
       const auto n = classifies ? int64_t{1} : static_cast<int64_t>(length);
       std::vector<float> out(static_cast<size_t>(n * width));
       if (classifies) {
-        model->classify(machine.exec, Batch::of(input, 1), Tensor(out.data(), {1, width}));
+        model->classify(machine->exec, Batch::of(input, 1), Tensor(out.data(), {1, width}));
       } else {
-        model->token_logits(machine.exec, Batch::of(input, 1), wanted, Tensor(out.data(), {n, width}));
+        model->token_logits(machine->exec, Batch::of(input, 1), wanted, Tensor(out.data(), {n, width}));
       }
       all.insert(all.end(), out.begin(), out.end());
       at += static_cast<size_t>(length);
@@ -121,10 +121,10 @@ class PeftGolden : public ::testing::TestWithParam<std::string> {
     }
     count = std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; });
     batch.ids = ids;
-    zero_gradients(machine.exec, stores());
-    const LossSums sums = model->train_step(machine.exec, batch, targets,
+    zero_gradients(machine->exec, stores());
+    const LossSums sums = model->train_step(machine->exec, batch, targets,
                                             {.scale = 1.0 / static_cast<double>(count)}, checkpointing);
-    regularization = adapter->regularize(machine.exec, 1);
+    regularization = adapter->regularize(machine->exec, 1);
     return sums;
   }
   ParamStores stores() { return {&model->params(), &adapter->params()}; }
@@ -135,7 +135,7 @@ class PeftGolden : public ::testing::TestWithParam<std::string> {
   std::vector<Row> rows;
   std::unique_ptr<Transformer> model;
   std::unique_ptr<Adapter> adapter;
-  Machine machine;
+  std::unique_ptr<Machine> machine = std::make_unique<Machine>();
   double regularization = 0;
 };
 
@@ -190,6 +190,20 @@ TEST_P(PeftGolden, GradientsEqualPefts) {
   }
 }
 
+TEST_P(PeftGolden, GradientsDoNotDependOnTheThreads) {
+  std::vector<float> first;
+  for (const int threads : {1, 2, 5}) {
+    machine = std::make_unique<Machine>(threads);
+    open(folder / "initial");
+    for (ParamStore* store : stores()) store->allocate_gradients();
+    step_gradients(0, false);
+    const Tensor g = adapter->params().gradients();
+    const std::vector<float> all(g.f32(), g.f32() + g.size());
+    if (first.empty()) first = all;
+    EXPECT_EQ(all, first) << threads;
+  }
+}
+
 TEST_P(PeftGolden, ThirtyStepsOfAdamWEqualPefts) {
   open(folder / "initial");
   for (ParamStore* store : stores()) store->allocate_gradients();
@@ -202,7 +216,7 @@ TEST_P(PeftGolden, ThirtyStepsOfAdamWEqualPefts) {
     const double loss = sums.loss / static_cast<double>(sums.count);
     EXPECT_NEAR(loss, expected[step], 1e-4 * expected[step]) << step;
     EXPECT_NEAR(loss + regularization, total[step], 1e-4 * total[step]) << step;
-    optimizer.step(machine.exec, o.at("learning_rate"), 1);
+    optimizer.step(machine->exec, o.at("learning_rate"), 1);
     adapter->after_update(static_cast<int64_t>(step) + 1, 1);
   }
   if (json.contains("ranks")) {
@@ -210,7 +224,7 @@ TEST_P(PeftGolden, ThirtyStepsOfAdamWEqualPefts) {
     for (const auto& [name, rank] : adapter->ranks()) ranks.push_back(rank);
     EXPECT_EQ(ranks, json.at("ranks").get<std::vector<int64_t>>());
   }
-  model->refresh_adapters(machine.exec);
+  model->refresh_adapters(machine->exec);
   EXPECT_LT(difference(logits().data(), values<float>("logits_trained")), 1e-3);
 }
 

@@ -83,6 +83,16 @@ def lora_all(family):
                 bias="lora_only")
 
 
+def lora_experts(family):
+    return lora(family, target_parameters=["mlp.experts.gate_up_proj", "experts.down_proj"],
+                rank_pattern={"experts.gate_up_proj": 3}, alpha_pattern={r"layers\.1\..*down_proj": 4})
+
+
+def lora_old_experts(family):
+    layers = {"mixtral": ["gate", "w1", "w2", "w3"], "qwen3_moe": ["gate_proj", "up_proj", "down_proj"]}
+    return lora(family, r=2, target_modules=["v_proj"] + layers[family])
+
+
 def adalora(family):
     return peft.AdaLoraConfig(target_modules=list(FAMILIES[family][0]), init_r=4, target_r=2, tinit=5, tfinal=8,
                               deltaT=2, total_step=STEPS, lora_alpha=6, orth_reg_weight=0.1)
@@ -99,7 +109,11 @@ METHODS = {
     "full": (lambda family: None, ["llama_gqa", "gpt2", "llama_classifier"]),
     "lora": (lora, DECODERS + ["mixtral", "qwen3_moe", "bert_classifier", "llama_classifier"]),
     "lora_all": (lora_all, ["llama_gqa", "gpt2", "phi3", "falcon_7b", "mistral", "qwen2", "gemma3", "olmo2", "stablelm",
-                            "bloom", "gpt_neox", "qwen2_moe", "bert_classifier"]),
+                            "bloom", "gpt_neox", "mixtral", "qwen2_moe", "qwen3_moe", "bert_classifier"]),
+    "lora_experts": (lora_experts, ["mixtral", "qwen2_moe", "qwen3_moe"]),
+    # One of an expert's parameters alone in one layer, both in another; and the router.
+    "rslora_experts": (lambda family: lora(family, use_rslora=True, target_modules=[], target_parameters=[
+        "layers.1.mlp.experts.gate_up_proj", "experts.down_proj", "gate.weight"]), ["mixtral", "qwen3_moe"]),
     "lora_bias_all": (lambda family: lora(family, bias="all"), ["gpt2"]),
     "lora_layers": (lambda family: lora(family, layers_to_transform=[1], layers_pattern="layers"), ["llama_gqa"]),
     "lora_embedding": (lambda family: lora(family, target_modules=["embed_tokens", "q_proj", "lm_head"]),
@@ -107,6 +121,8 @@ METHODS = {
     "lora_embedding_only": (lambda family: lora(family, target_modules=["embed_tokens"]), ["gemma2"]),
     "lora_modules_to_save": (lambda family: lora(family, modules_to_save=["embed_tokens", "lm_head"]), ["llama_gqa"]),
     "lora_tied": (lambda family: lora(family, modules_to_save=["embed_tokens"], ensure_weight_tying=True), ["gemma2"]),
+    # Experts as transformers 4 had them: initial/ is of that form, trained/ as PEFT writes it now.
+    "lora_old_experts": (lora_old_experts, ["mixtral", "qwen3_moe"]),
     "rslora": (lambda family: lora(family, use_rslora=True), ["llama_gqa", "gpt2"]),
     "dora": (lambda family: lora(family, use_dora=True), ["llama_gqa", "gpt2", "falcon_40b", "phi3"]),
     "pissa": (lambda family: lora(family, init_lora_weights="pissa"), ["llama_gqa", "gpt2"]),
@@ -287,6 +303,23 @@ def check_folder(base, folder, rows, expected):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def write_old(base, family, config, folder):
+    """Of experts, their router and v_proj, each layer of the base's file by itself."""
+    tensors = {}
+    for name, weight in load_file(base / "model.safetensors").items():
+        module = name.removesuffix(".weight")
+        expert = ".experts." in module or module.endswith(("block_sparse_moe.gate", "v_proj"))
+        if expert and module.rpartition(".")[2] in config.target_modules:
+            prefix = "base_model.model." + module
+            tensors[prefix + ".lora_A.weight"] = 0.2 * torch.randn(config.r, weight.shape[1])
+            tensors[prefix + ".lora_B.weight"] = 0.1 * torch.randn(weight.shape[0], config.r)
+    config.task_type = "CAUSAL_LM"
+    config.save_pretrained(folder)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (folder / "README.md").touch()
+    tidy(folder, family)
+
+
 def initial_model(base, family, method, seed):
     """And its configuration; the base itself where there is no adapter. Every base is without dropout."""
     config = METHODS[method][0](family)
@@ -294,6 +327,10 @@ def initial_model(base, family, method, seed):
         return load_base(base).train(), None
     config.task_type = "SEQ_CLS" if family.endswith("_classifier") else "CAUSAL_LM"
     torch.manual_seed(seed)
+    if method == "lora_old_experts":
+        with tempfile.TemporaryDirectory() as folder:
+            write_old(base, family, config, pathlib.Path(folder))
+            return peft.PeftModel.from_pretrained(load_base(base), folder, is_trainable=True).train(), config
     model = peft.get_peft_model(load_base(base), config)
     if method != "pissa":
         random_values(model)
@@ -321,7 +358,12 @@ def write_golden(family, method, seed, out):
     golden = dict(ids=torch.tensor(rows[0]["ids"] + rows[1]["ids"]).int(),
                   lengths=torch.tensor([len(row["ids"]) for row in rows[:2]]).int(), logits=answers())
     if config is not None:
-        save(model, folder / "initial", family)
+        if method == "lora_old_experts":
+            (folder / "initial").mkdir()
+            torch.manual_seed(seed)
+            write_old(base, family, METHODS[method][0](family), folder / "initial")
+        else:
+            save(model, folder / "initial", family)
         check_folder(base, folder / "initial", rows[:2], golden["logits"])
         check_regularisation(model, config, rows[0])
     golden |= train(model, config, rows)

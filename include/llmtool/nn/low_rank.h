@@ -14,11 +14,24 @@ struct LinearMode {
   bool training = false;  // dropout is on
 };
 
+/// A matrix that is a parameter, or lies in one beside those of other experts.
+struct ParamMatrix {
+  Param* param = nullptr;
+  Shape shape = {};
+  int64_t first = 0;  // element
+
+  ParamMatrix() = default;
+  ParamMatrix(Param* all) : param(all), shape(all->value.shape) {}
+  ParamMatrix(Param* of, Shape s, int64_t at) : param(of), shape(s), first(at) {}
+  Tensor value() const { return {param->value.f32() + first, shape}; }
+  Tensor grad() const { return param->grad ? Tensor(param->grad.f32() + first, shape) : Tensor(); }
+};
+
 /// y = W x + scale B (E A) x, where W is (out, in). With a magnitude m, y = m (W + scale B A) x / |W + scale
 /// B A|, the norm being that of each row, which counts as a constant in backward.
 struct LowRank {
-  Param* a = nullptr;          // (R, in)
-  Param* b = nullptr;          // (out, R)
+  ParamMatrix a;               // (R, in)
+  ParamMatrix b;               // (out, R)
   Param* e = nullptr;          // (R, 1): AdaLoRA's singular values
   Param* magnitude = nullptr;  // (out): DoRA
   float scale = 1;
@@ -27,9 +40,9 @@ struct LowRank {
   Tensor weight_squares{};  // (out): |W|^2 by rows, of DoRA
   Tensor gains{};           // (out): m / |W + scale B A|, by refresh()
 
-  int64_t rank() const { return a->value.shape[0]; }
-  int64_t in() const { return a->value.shape[1]; }
-  int64_t out() const { return b->value.shape[0]; }
+  int64_t rank() const { return a.shape[0]; }
+  int64_t in() const { return a.shape[1]; }
+  int64_t out() const { return b.shape[0]; }
 
   /// y (rows, out; y_ld apart) += the change alone, of x (rows, in); magnitude apart.
   void add_change(Exec& exec, Tensor x, const LinearMode& mode, float* y, int64_t y_ld) const;

@@ -21,6 +21,7 @@ struct Param {
   std::vector<int64_t> file_rows = {};  // row r is row file_rows[r] in files; empty: the same
   double initial = 0;                   // of vectors: norm weights
   double rate_scale = 1;                // factor on the learning rate
+  Shape file_shape = {};                // files hold the numbers, transposed, by this shape; none: their own
 };
 
 /// Parameters are added first, then allocated once; their addresses never change.

@@ -18,7 +18,9 @@
 namespace llmtool {
 
 class RankAllocator;
+class Linear;
 class Targets;
+struct GatedMlp;
 struct LowRank;
 
 /// Parameters of its own beside the model's, attached to it, and those of the model that train with it. Must
@@ -90,8 +92,14 @@ class Adapter {
   /// one of the model's.
   Adapter(Transformer& model, const AdapterConfig& config, const std::filesystem::path& folder);
   void check_shapes(const std::filesystem::path& folder) const;
-  void attach_low_rank(const LinearSite& site, Targets& targets);
-  void attach_embedding(Targets& targets);
+  /// `name`: what patterns of ranks and alphas match.
+  void attach_low_rank(const LinearSite& site, const std::string& name, const Targets& targets);
+  /// `named`: each of target_parameters must be there.
+  void attach_parameters(const Targets& targets, bool named);
+  void attach_experts(std::vector<GatedMlp>& experts, Linear GatedMlp::*linear, const std::string& name,
+                      const std::string& prefix, const Targets& targets);
+  void check_parameters(const Targets& targets, bool named) const;
+  void attach_embedding(const Targets& targets);
   void attach_scale(const LinearSite& site, const Targets& targets);
   void attach_prompts();
   void attach_virtual_tokens();
@@ -125,6 +133,7 @@ class Adapter {
   std::map<std::string, Param*> input_scales_, output_scales_;  // IA3, by the weight's name
   std::set<std::string> saved_;                                 // the model's parameters that train with it
   std::vector<std::string> modules_;                            // adapted, for the config
+  std::vector<std::string> parameters_;                         // of experts and routers, likewise
   MemoryBlock magnitudes_;
   std::unique_ptr<RankAllocator> allocator_;
 };

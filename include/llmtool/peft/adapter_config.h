@@ -19,12 +19,14 @@ struct AdapterConfig {
   std::string base_model_name_or_path;
   bool inference_mode = false, fan_in_fan_out = false;  // said in files; they change nothing here
 
-  NameList target_modules, exclude_modules;  // of LoRA, AdaLoRA and IA3; empty: the family's usual ones
-  std::vector<std::string> modules_to_save;  // trained whole
-  std::vector<int64_t> layers_to_transform;  // empty: all
-  NameList layers_pattern;                   // the name in front of a layer's number
-  int64_t r = 8;                             // LoRA
-  double lora_alpha = 8, lora_dropout = 0;   // LoRA, AdaLoRA
+  NameList target_modules, exclude_modules;    // of LoRA, AdaLoRA and IA3; empty: the family's usual ones,
+                                               // none beside target_parameters
+  std::vector<std::string> target_parameters;  // of LoRA: of experts and routers, which are no linear layers
+  std::vector<std::string> modules_to_save;    // trained whole
+  std::vector<int64_t> layers_to_transform;    // empty: all
+  NameList layers_pattern;                     // the name in front of a layer's number
+  int64_t r = 8;                               // LoRA
+  double lora_alpha = 8, lora_dropout = 0;     // LoRA, AdaLoRA
   nlohmann::json rank_pattern = nlohmann::json::object();   // LoRA: name -> rank; AdaLoRA: name -> ranks kept
   nlohmann::json alpha_pattern = nlohmann::json::object();  // name -> alpha
   std::string bias = "none";                                // none, lora_only, all

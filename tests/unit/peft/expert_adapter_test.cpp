@@ -1,0 +1,128 @@
+// Adapters of experts and routers: what is refused, and the folders of transformers 4.
+
+#include <gtest/gtest.h>
+
+#include "llmtool/core/error.h"
+#include "llmtool/io/json.h"
+#include "llmtool/io/safetensors.h"
+#include "llmtool/kernels/convert.h"
+#include "llmtool/peft/gguf_adapter.h"
+#include "llmtool/peft/merge.h"
+#include "support.h"
+
+namespace llmtool {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path reference(const std::string& name) { return test::source_file("tests/reference") / name; }
+
+template <class Exception, class Call>
+std::string refusal_of(Call&& call) {
+  try {
+    call();
+  } catch (const Exception& e) {
+    return e.what();
+  }
+  return "";
+}
+
+/// What is said of such an adapter of Mixtral's experts.
+std::string refused(const std::function<void(AdapterConfig&)>& edit) {
+  AdapterConfig config;
+  config.peft_type = "LORA";
+  config.target_parameters = {"experts.gate_up_proj"};
+  edit(config);
+  Transformer model(read_model_config(reference("goldens/mixtral")));
+  return refusal_of<UsageError>([&] { Adapter adapter(model, config); });
+}
+
+#define EXPECT_HAS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+TEST(ExpertAdapter, WhatPeftRefusesIsRefused) {
+  EXPECT_EQ(refused([](AdapterConfig&) {}), "");
+  EXPECT_HAS(refused([](AdapterConfig& c) { c.lora_dropout = 0.1; }), "adapter.lora_dropout: expected 0");
+  EXPECT_HAS(refused([](AdapterConfig& c) { c.use_dora = true; }), "adapter.use_dora: expected false");
+  EXPECT_HAS(refused([](AdapterConfig& c) { c.init_lora_weights = "pissa"; }), "adapter.init_lora_weights");
+  EXPECT_HAS(refused([](AdapterConfig& c) { c.peft_type = "ADALORA"; }), "adapter.peft_type: expected LORA");
+}
+
+TEST(ExpertAdapter, EachNameMustBeOfExpertsOrRouters) {
+  for (const char* name :
+       {"experts.up_proj", "q_proj.weight", "norm.weight", "perts.down_proj", "w1.weight"}) {
+    const std::string said = refused([&](AdapterConfig& c) { c.target_parameters.emplace_back(name); });
+    EXPECT_HAS(said, name);
+    EXPECT_HAS(said, "adapter.target_parameters: ");
+  }
+  EXPECT_EQ(refused([](AdapterConfig& c) { c.target_parameters = {"gate.weight"}; }), "");
+  EXPECT_HAS(refused([](AdapterConfig& c) { c.rank_pattern["down_proj"] = 4; }), "adapter.rank_pattern");
+  EXPECT_EQ(refused([](AdapterConfig& c) { c.rank_pattern["gate_up_proj"] = 4; }), "");
+}
+
+TEST(ExpertAdapter, TargetModulesLeaveExpertsAlone) {
+  EXPECT_HAS(refused([](AdapterConfig& c) { c.target_modules.names = {"w1"}; }), "for target_parameters");
+}
+
+TEST(ExpertAdapter, GgufHasNone) {
+  test::TempFolder place;
+  EXPECT_HAS(refusal_of<UsageError>([&] {
+               write_gguf_adapter(ModelSource::open(reference("goldens/qwen3_moe_plain")),
+                                  reference("goldens_peft/qwen3_moe_rslora_experts/trained"),
+                                  place / "a.gguf", DType::f32);
+             }),
+             "target_parameters");
+}
+
+/// The folder of transformers 4, its tensors edited.
+class OldExperts : public ::testing::Test {
+ protected:
+  using Tensors = std::map<std::string, std::pair<Shape, std::vector<float>>>;
+
+  std::string refused(const std::function<void(Tensors&)>& edit) const {
+    const fs::path golden = reference("goldens_peft/mixtral_lora_old_experts/initial");
+    Tensors all;
+    const SafetensorsFile file(golden / "adapter_model.safetensors");
+    for (const auto& [name, t] : file.tensors()) {
+      all[name] = {t.shape, std::vector<float>(static_cast<size_t>(t.size()))};
+      to_f32(t.data, t.dtype, all[name].second.data(), t.size());
+    }
+    edit(all);
+    test::TempFolder place;
+    std::vector<NamedTensor> list;
+    for (auto& [name, t] : all) list.push_back({name, Tensor(t.second.data(), t.first), DType::f32});
+    write_safetensors(place / "adapter_model.safetensors", list, {});
+    fs::copy(golden / "adapter_config.json", place / "adapter_config.json");
+    return refusal_of<Error>([&] {
+      AdaptedModel(ModelSource::open(reference("goldens/mixtral")), {{place.path(), 1}});
+    });
+  }
+
+  static constexpr const char* kPrefix = "base_model.model.model.layers.0.block_sparse_moe.experts.";
+};
+
+TEST_F(OldExperts, MustBeWhole) {
+  EXPECT_EQ(refused([](Tensors&) {}), "");
+  for (const char* name :
+       {"1.w3.lora_A.weight", "2.w2.lora_B.weight", "1.w1.lora_A.weight", "0.w2.lora_A.weight"})
+    EXPECT_NE(refused([&](Tensors& t) { t.erase(cat(kPrefix, name)); }), "") << name;
+  EXPECT_HAS(refused([](Tensors& t) {
+               std::erase_if(t, [](const auto& x) { return x.first.find(".w3.") != x.first.npos; });
+             }),
+             "both gate and up");
+}
+
+TEST_F(OldExperts, MustBeOfOneShape) {
+  const auto with = [&](const char* name, Shape shape) {
+    return refused([&](Tensors& t) {
+      t[cat(kPrefix, name)] = {shape, std::vector<float>(static_cast<size_t>(shape.size()))};
+    });
+  };
+  EXPECT_HAS(with("1.w1.lora_A.weight", {3, 24}), "expected (2, 24) as of other experts");
+  EXPECT_HAS(with("0.w1.lora_B.weight", {12, 3}), "0.w1.lora_B.weight");
+  EXPECT_HAS(with("0.w1.lora_A.weight", {48}), "0.w1.lora_A.weight");
+  EXPECT_HAS(with("3.w2.lora_A.weight", {2, 12}), "3.w2.lora_B.weight: not there");
+  EXPECT_HAS(with("00.w1.lora_A.weight", {2, 24}), "no such tensor");
+}
+
+}  // namespace
+}  // namespace llmtool
