@@ -66,9 +66,9 @@ TEST(ExpertAdapter, TargetModulesLeaveExpertsAlone) {
 TEST(ExpertAdapter, GgufHasNone) {
   test::TempFolder place;
   EXPECT_HAS(refusal_of<UsageError>([&] {
-               write_gguf_adapter(ModelSource::open(reference("goldens/qwen3_moe_plain")),
-                                  reference("goldens_peft/qwen3_moe_rslora_experts/trained"),
-                                  place / "a.gguf", DType::f32);
+               write_gguf_adapter(ModelSource::open(reference("goldens/mixtral")),
+                                  reference("goldens_peft/mixtral_lora_experts/trained"), place / "a.gguf",
+                                  DType::f32);
              }),
              "target_parameters");
 }
