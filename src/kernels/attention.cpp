@@ -2,70 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
+#include "kernels/attention_scores.h"
 #include "kernels/parallel.h"
-#include "kernels/simd.h"
-#include "llmtool/kernels/convert.h"
 #include "llmtool/kernels/matmul.h"
 
 namespace llmtool {
 
 namespace {
-using simd::Vec;
-
 constexpr int64_t kQueries = 72;  // rows of a tile: a multiple of the matrix product's
 constexpr int64_t kKeys = 128;    // columns of a tile
-constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 int64_t tile_scratch(int64_t D) {
   return std::max({matmul_tile_scratch(kQueries, kKeys, D), matmul_tile_scratch(kQueries, D, kKeys),
                    matmul_tile_scratch(kKeys, D, kQueries)});
-}
-
-/// The keys or the values of one head in a cache, or in a prefix.
-struct CachedHead {
-  const std::byte* data;
-  DType type;
-  int64_t slots, row_bytes, D;
-
-  const std::byte* at(int64_t position) const {
-    return data + (position < slots ? position : position % slots) * row_bytes;
-  }
-  /// Row `position` as f32: where it lies, or in `room` (D).
-  const float* row(int64_t position, float* room) const {
-    if (type == DType::f32) return reinterpret_cast<const float*>(at(position));
-    to_f32(at(position), type, room, D);
-    return room;
-  }
-  /// Asks for a row that will be needed: the next one of a head lies too far away for the machine to guess.
-  void fetch(int64_t position) const {
-    constexpr int64_t kLine = 64;
-    const std::byte* const row = at(position);
-    const auto bytes = static_cast<int64_t>(dtype_bytes(type, D));
-    for (int64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(row + i);
-    __builtin_prefetch(row + bytes - 1);
-  }
-  /// The same for `n` rows of a tile, which are neighbours.
-  MatrixView rows(int64_t first, int64_t n, float* room) const {
-    if (type == DType::f32) {
-      return {reinterpret_cast<const float*>(at(first)), row_bytes / static_cast<int64_t>(sizeof(float)), 1};
-    }
-    for (int64_t i = 0; i < n; ++i) to_f32(at(first + i), type, room + i * D, D);
-    return {room, D, 1};
-  }
-};
-
-CachedHead cached_head(const KvRows& cache, const std::byte* data, int64_t kv_head, int64_t K, int64_t D) {
-  return {data + dtype_bytes(cache.type, kv_head * D), cache.type, cache.slots,
-          static_cast<int64_t>(dtype_bytes(cache.type, K * D)), D};
-}
-
-/// Those that a prefix has for query head h: keys, or, `part` 1, values.
-CachedHead prefix_head(const AttentionPrefix& prefix, int64_t part, int64_t h, int64_t H, int64_t D) {
-  return {reinterpret_cast<const std::byte*>(prefix.rows + (part * H + h) * D), DType::f32, prefix.count,
-          prefix.stride * static_cast<int64_t>(sizeof(float)), D};
 }
 
 /// One head of one sequence.
@@ -169,62 +120,10 @@ struct TileKeys {
   CachedHead prefix_keys_{}, prefix_values_{}, keys_{}, values_{};
 };
 
-/// Applies what the rules do beside the scale to n products, of keys from j on; returns the factor that is
-/// left to apply. `slopes` (n), where not null, receives the derivatives of the cap.
-float shape_scores(const AttentionRules& rules, int64_t h, int64_t j, float* row, int64_t n, float* slopes) {
-  if (rules.softcap == 0 && !rules.alibi) return rules.scale;
-  const float* const bias = rules.alibi ? rules.alibi.f32() + h * rules.alibi.cols() + j : nullptr;
-  simd::for_lanes(n, [&](int64_t i, auto part) {
-    Vec v = simd::load(row + i, part) * rules.scale;
-    if (rules.softcap != 0) {
-      const Vec t = simd::tanh(v * (1.0f / rules.softcap));
-      if (slopes) simd::store(slopes + i, 1.0f - t * t, part);
-      v = t * rules.softcap;
-    }
-    if (bias) v += simd::load(bias + i, part);
-    simd::store(row + i, v, part);
-  });
-  return 1;
-}
-
-/// Turns `valid` scores into exp(score * scale - shift); returns their sum.
-float exponentials(float* row, int64_t valid, float scale, float shift) {
-  Vec sum{};
-  float rest = 0;
-  simd::for_lanes(valid, [&](int64_t j, auto part) {
-    const Vec e = simd::exp(simd::load(row + j, part) * scale - shift);
-    simd::store(row + j, e, part);
-    if constexpr (std::is_same_v<decltype(part), simd::Full>) {
-      sum += e;
-    } else {
-      for (int64_t lane = 0; lane < part.n; ++lane) rest += e[lane];
-    }
-  });
-  return simd::sum(sum) + rest;
-}
-
-float largest_score(const float* row, int64_t valid) {
-  float most = kLowest;
-  int64_t j = 0;
-  if (valid >= simd::kLanes) {
-    Vec best = simd::load(row);
-    for (j = simd::kLanes; j + simd::kLanes <= valid; j += simd::kLanes)
-      best = simd::max(best, simd::load(row + j));
-    most = simd::largest(best);
-  }
-  for (; j < valid; ++j) most = std::max(most, row[j]);
-  return most;
-}
-
 /// Zeroes the keys that are not seen.
 void clear_unseen(float* row, Seen seen, int64_t width) {
   std::fill(row, row + seen.first, 0.0f);
   std::fill(row + seen.last, row + width, 0.0f);
-}
-
-void scale_row(float* row, int64_t n, float factor) {
-  simd::for_lanes(
-      n, [&](int64_t i, auto part) { simd::store(row + i, simd::load(row + i, part) * factor, part); });
 }
 
 void drop(float* row, int64_t n, const Dropout& dropout, uint64_t first) {
@@ -329,88 +228,6 @@ void backward_tile(const AttentionInput& in, const Head& head, const BackwardHea
   matmul_tile(rows, in.D, cols, {dp, cols, 1}, k, g.dq + i0 * in.q_stride, in.q_stride, write_dq,
               product_scratch);
 }
-constexpr int64_t kTogether = 8;  // rows of a cache that are unpacked and multiplied together
-constexpr int64_t kAhead = 16;    // rows
-
-/// out[r] = a . row r, of D elements.
-template <int count>
-void dots(const float* a, const float* const* rows, int64_t D, float* out) {
-  Vec sums[count] = {};
-  simd::for_lanes(D, [&](int64_t i, auto part) {
-    const Vec x = simd::load(a + i, part);
-#pragma GCC unroll 8
-    for (int r = 0; r < count; ++r) sums[r] += x * simd::load(rows[r] + i, part);
-  });
-  for (int r = 0; r < count; ++r) out[r] = simd::sum(sums[r]);
-}
-
-/// y += the sum of weights[r] * row r.
-template <int count>
-void add_rows(const float* weights, const float* const* rows, int64_t D, float* y) {
-  simd::for_lanes(D, [&](int64_t i, auto part) {
-    Vec sum = simd::load(y + i, part);
-#pragma GCC unroll 8
-    for (int r = 0; r < count; ++r) sum += weights[r] * simd::load(rows[r] + i, part);
-    simd::store(y + i, sum, part);
-  });
-}
-
-/// Calls f(j, rows, count) for rows j .. j + count of n from position `first` on; count is kTogether or 1.
-template <class F>
-void for_cached_rows(const CachedHead& cached, int64_t first, int64_t n, float* room, F f) {
-  const float* rows[kTogether];
-  for (int64_t j = 0; j < n;) {
-    const int64_t count = j + kTogether <= n ? kTogether : 1;
-    for (int64_t r = 0; r < count; ++r) {
-      if (j + r + kAhead < n) cached.fetch(first + j + r + kAhead);
-      rows[r] = cached.row(first + j + r, room + r * cached.D);
-    }
-    f(j, rows, count);
-    j += count;
-  }
-}
-
-/// The last query of `heads` heads of one group, of head h on. q and out are at head 0; room: kTogether rows
-/// and `heads` rows of scores.
-void decode_heads(const KvRows& cache, int64_t group, int64_t K, int64_t D, int64_t h, int64_t heads,
-                  const float* q, const AttentionRules& rules, float* out, float* room) {
-  const CachedHead keys = cached_head(cache, cache.keys, h / group, K, D),
-                   values = cached_head(cache, cache.values, h / group, K, D);
-  const int64_t length = cache.past + 1;
-  const int64_t first = rules.window > 0 ? std::max<int64_t>(0, length - rules.window) : 0;
-  const int64_t n = length - first;
-  float* const scores = room + kTogether * D;
-  // Rows of a prefix are each head's own, those of the cache the group's.
-  const int64_t own = std::clamp<int64_t>(rules.prefix.count - first, 0, n);
-  const auto for_rows = [&](int64_t part, const CachedHead& cached, auto f) {
-    for (int64_t i = 0; own > 0 && i < heads; ++i) {
-      for_cached_rows(
-          prefix_head(rules.prefix, part, h + i, group * K, D), first, own, room,
-          [&](int64_t j, const float* const* rows, int64_t count) { f(i, i + 1, j, rows, count); });
-    }
-    for_cached_rows(
-        cached, first + own, n - own, room,
-        [&](int64_t j, const float* const* rows, int64_t count) { f(0, heads, own + j, rows, count); });
-  };
-  for_rows(0, keys, [&](int64_t i, int64_t end, int64_t j, const float* const* rows, int64_t count) {
-    for (; i < end; ++i) {
-      const auto multiply = count == kTogether ? dots<kTogether> : dots<1>;
-      multiply(q + (h + i) * D, rows, D, scores + i * n + j);
-    }
-  });
-  for (int64_t i = 0; i < heads; ++i) {
-    float* const p = scores + i * n;
-    const float scale = shape_scores(rules, h + i, first, p, n, nullptr);
-    scale_row(p, n, 1.0f / exponentials(p, n, scale, largest_score(p, n) * scale));
-  }
-  std::fill_n(out + h * D, heads * D, 0.0f);
-  for_rows(1, values, [&](int64_t i, int64_t end, int64_t j, const float* const* rows, int64_t count) {
-    for (; i < end; ++i) {
-      const auto add = count == kTogether ? add_rows<kTogether> : add_rows<1>;
-      add(scores + i * n + j, rows, D, out + (h + i) * D);
-    }
-  });
-}
 }  // namespace
 
 void attention(Exec& exec, const AttentionInput& in, float* out, float* lse) {
@@ -470,28 +287,6 @@ void attention_backward(Exec& exec, const AttentionInput& in, const float* out, 
     float* const scratch = static_cast<float*>(exec.pool.scratch(worker, bytes));
     const int64_t first = task / in.K * together;
     for (int64_t b = first; b < first + together; ++b) group_backward(b, task % in.K, scratch);
-  });
-}
-
-void store_kv(const KvRows& cache, int64_t position, const float* key, const float* value, int64_t width) {
-  const size_t at = static_cast<size_t>(position % cache.slots) * dtype_bytes(cache.type, width);
-  from_f32(key, cache.keys + at, cache.type, width);
-  from_f32(value, cache.values + at, cache.type, width);
-}
-
-void attention_decode(Exec& exec, int64_t H, int64_t K, int64_t D, const float* q, int64_t q_stride,
-                      std::span<const KvRows> caches, const AttentionRules& rules, float* out) {
-  if (exec.dry()) return;
-  int64_t longest = 0;
-  for (const KvRows& cache : caches) longest = std::max(longest, cache.past + 1);
-  // Heads of a group share what is unpacked, unless threads would stand idle.
-  const auto sequences = static_cast<int64_t>(caches.size());
-  const int64_t heads = sequences * K < exec.pool.size() ? 1 : H / K;
-  const size_t room = static_cast<size_t>(kTogether * D + heads * longest) * sizeof(float);
-  exec.pool.run(sequences * H / heads, [&](int64_t task, int worker) {
-    const int64_t b = task * heads / H, h = task * heads % H;
-    decode_heads(caches[static_cast<size_t>(b)], H / K, K, D, h, heads, q + b * q_stride, rules,
-                 out + b * H * D, static_cast<float*>(exec.pool.scratch(worker, room)));
   });
 }
 
