@@ -102,10 +102,11 @@ int run_finetune(const FinetuneFlags& flags) {
     return 0;
   }
   FinetuneOptions options = flags.options;
-  if (!options.dry_run || options.resume) {  // any other dry run leaves nothing
-    if (flags.output.empty()) throw UsageError("--output: expected a folder for the run");
+  if (flags.output.empty() && (!options.dry_run || options.resume))
+    throw UsageError("--output: expected a folder for the run");
+  // A dry run leaves nothing: it has a folder where there is one to go on with.
+  if (!options.dry_run || (options.resume && std::filesystem::exists(flags.output)))
     options.output = flags.output;
-  }
   const RunOutcome outcome = finetune(pool, config, options);
   if (flags.common.json) flags.options.dry_run ? print_plan(outcome) : print_outcome(flags.output, outcome);
   return outcome.signal ? 128 + outcome.signal : 0;

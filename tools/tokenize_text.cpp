@@ -30,7 +30,7 @@ class RowPrinter {
     }
     begun_ = true;
     std::cout << text;
-    if (std::fwrite(ids.data(), sizeof(TokenId), ids.size(), waiting_) != ids.size())
+    if (!ids.empty() && std::fwrite(ids.data(), sizeof(TokenId), ids.size(), waiting_) != ids.size())
       throw Error("a temporary file cannot be written; is the disk full?");
     if (ends) end();
   }

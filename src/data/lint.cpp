@@ -32,8 +32,8 @@ constexpr Kind kDoubleBos = {"double-bos",
                              "the text begins with BOS, and the tokenizer puts another in front: the model "
                              "never sees that when it is used"};
 constexpr Kind kEmpty = {"empty",
-                         "there is no text, or an answer without any: the model learns to say nothing, or "
-                         "nothing at all where no token is left to train"};
+                         "there is no text, or an answer without any: the model learns to say nothing; rows "
+                         "that leave no token to train are left out"};
 constexpr Kind kDuplicate = {"duplicate",
                              "the same text stands in an earlier row: it weighs more than the others"};
 constexpr Kind kLeak = {"leak",

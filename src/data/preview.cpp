@@ -62,6 +62,7 @@ std::string marked_text(const Tokenizer& tokenizer, const Example& example, bool
     if (!colour && trained != open) text += cat(harmless(decoder.finish()), trained ? "[[" : "]]");
     look = next;
     open = trained;
+    if (special) text += harmless(decoder.finish());  // bytes that wait for more
     const std::string decoded = decoder.push(example.ids[i]);
     text += special ? name_of(tokenizer, example.ids[i]) : harmless(decoded);
   }

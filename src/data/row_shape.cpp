@@ -143,7 +143,7 @@ Sample RowShapes::of_label_text(const Columns& columns) const {
   if (!prompt)
     throw Error(cat(columns.origin, ": expected a column ", columns.fields.prompt,
                     ", which data.fields.prompt names, found ", columns_of(columns.row)));
-  return pair_of(columns.text(*prompt, "prompt"), label_of(columns));
+  return pair_of(columns.text(*prompt, columns.fields.prompt.c_str()), label_of(columns));
 }
 
 Sample RowShapes::of_template(const Columns& columns) const {

@@ -31,45 +31,18 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
     : model_(model), config_(config) {
   config_.check();
   Targets targets(config_, model.config());
-  std::set<std::string> unmatched(config_.target_modules.names.begin(), config_.target_modules.names.end());
-  unmatched.erase("all-linear");
   for (const LinearSite& site : model.linear_sites()) {
     if (!targets.contains(site.name, site.is_output)) continue;
-    const std::string name = peft_name(model.config(), site.name);
-    std::erase_if(unmatched,
-                  [&](const std::string& end) { return name == end || name.ends_with("." + end); });
-    modules_.push_back(name);
+    modules_.push_back(peft_name(model.config(), site.name));
     config_.peft_type == "IA3" ? attach_scale(site, targets) : attach_low_rank(site, site.name, targets);
   }
   if (!config_.target_parameters.empty()) attach_parameters(targets, folder.empty());
-  const std::string& embedding = model.embedding().name;
-  const std::string module = embedding.substr(0, embedding.rfind('.'));
+  const std::string module = module_of(model.embedding().name);
   if (config_.peft_type == "LORA" && targets.names(module)) {
-    std::erase_if(unmatched,
-                  [&](const std::string& end) { return module == end || module.ends_with("." + end); });
     modules_.push_back(module);
     attach_embedding(targets);
   }
-  if (config_.is_lora() || config_.peft_type == "IA3") {
-    std::string known;
-    for (const LinearSite& site : model.linear_sites()) {
-      const std::string end = site.name.substr(site.name.rfind('.') + 1);
-      if (("," + known + ",").find(", " + end + ",") == std::string::npos)
-        known += (known.empty() ? " " : ", ") + end;
-    }
-    if ((folder.empty() && !unmatched.empty()) || (modules_.empty() && parameters_.empty())) {
-      if (unmatched.empty())
-        throw UsageError(
-            cat("adapter: target_modules, exclude_modules and layers_to_transform leave no linear layer of "
-                "this model to change (experts and routers are for target_parameters); it has",
-                known));
-      throw UsageError(
-          cat("adapter.target_modules: ", *unmatched.begin(),
-              ": matches no linear layer of this model (experts and routers are for target_parameters); it "
-              "has",
-              known));
-    }
-  }
+  if (config_.is_lora() || config_.peft_type == "IA3") check_modules(folder.empty());
   if (folder.empty() && !(modules_.empty() && parameters_.empty())) {
     std::vector<std::string> all;
     for (const LinearSite& site : model.linear_sites()) all.push_back(peft_name(model.config(), site.name));
@@ -81,7 +54,12 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
   if (config_.peft_type == "ADAPTION_PROMPT") attach_prompts();
   if (config_.has_virtual_tokens()) attach_virtual_tokens();
   for (const Param& p : model.params().list()) {
-    if (targets.is_saved(module_of(p.name)) || targets.trains_bias(p.name)) saved_.insert(p.name);
+    if (!targets.is_saved(module_of(p.name)) && !targets.trains_bias(p.name)) continue;
+    if (p.name.find(".experts.") != std::string::npos)
+      throw UsageError(cat("adapter.modules_to_save: ", p.name,
+                           ": experts are one parameter in PEFT's files and not saved one by one; "
+                           "target_parameters adapts them"));
+    saved_.insert(p.name);
   }
   if (!folder.empty()) check_shapes(folder);
   for (const std::string& name : folder.empty() ? config_.modules_to_save : std::vector<std::string>()) {
@@ -114,6 +92,35 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
     triplets.push_back({peft_name(model.config(), c.site.name), l.a.param, l.e, l.b.param});
   }
   allocator_ = std::make_unique<RankAllocator>(std::move(triplets), config_);
+}
+
+/// `named`: each of target_modules must be there.
+void Adapter::check_modules(bool named) const {
+  std::set<std::string> unmatched(config_.target_modules.names.begin(), config_.target_modules.names.end());
+  unmatched.erase("all-linear");
+  const auto match = [&](const std::string& module) {
+    std::erase_if(unmatched,
+                  [&](const std::string& end) { return module == end || module.ends_with("." + end); });
+  };
+  if (config_.peft_type == "LORA") match(module_of(model_.embedding().name));
+  std::string known;
+  for (const LinearSite& site : model_.linear_sites()) {
+    const std::string name = peft_name(model_.config(), site.name), end = name.substr(name.rfind('.') + 1);
+    if (!is_linear_layer(name)) continue;
+    match(name);
+    if (("," + known + ",").find(", " + end + ",") == std::string::npos)
+      known += (known.empty() ? " " : ", ") + end;
+  }
+  constexpr const char* kOthers = " (experts and routers are for target_parameters); it has";
+  const bool none = modules_.empty() && parameters_.empty();
+  if ((named || none) && !unmatched.empty())
+    throw UsageError(cat("adapter.target_modules: ", *unmatched.begin(),
+                         ": matches no linear layer of this model", kOthers, known));
+  if (none)
+    throw UsageError(
+        cat("adapter: target_modules, exclude_modules and layers_to_transform leave no linear layer of this "
+            "model to change",
+            kOthers, known));
 }
 
 LowRank& Adapter::change(const Changed& c) const {

@@ -83,6 +83,13 @@ void Adapter::check_parameters(const Targets& targets, bool named) const {
     });
     if (named && !found) refuse(end);
   }
+  for (const std::string& name : named ? parameters_ : std::vector<std::string>()) {  // PEFT heeds neither
+    const bool excluded = targets.excludes(name) || targets.excludes(name.substr(0, name.rfind('.')));
+    if (excluded || !targets.in_layers(name))
+      throw UsageError(cat("adapter.", excluded ? "exclude_modules" : "layers_to_transform",
+                           ": does nothing to target_parameters, which have ", name,
+                           "; name there what is wanted, as layers.1.mlp.experts.down_proj"));
+  }
   for (const Param& p : model_.params().list()) {
     const std::string name = peft_name(model_.config(), p.name);
     const bool taken = std::find(parameters_.begin(), parameters_.end(), name) != parameters_.end();

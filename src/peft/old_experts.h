@@ -1,6 +1,6 @@
 #pragma once
-// Adapters made with transformers 4, where experts were linear layers, each with a change of its own: read as
-// PEFT reads them now.
+// Adapters made with transformers 4, where experts were linear layers, each with a change of its own: put
+// together as PEFT does, but for what it gets wrong (rsLoRA's scale; Qwen 2's experts, which it leaves out).
 
 #include <deque>
 #include <filesystem>
@@ -31,7 +31,8 @@ class AdapterTensors {
 };
 
 /// Where the folder's file has such experts, or their router, target_parameters name them in place of
-/// target_modules. Throws UsageError where PEFT refuses them: of gate and up one is alone.
+/// target_modules; dropout, which experts have none of, becomes 0. Throws UsageError where PEFT refuses them,
+/// of gate and up one being alone, and where a pattern gives some of them an alpha of their own.
 void name_old_experts(AdapterConfig& config, const std::filesystem::path& folder);
 
 }  // namespace llmtool

@@ -86,6 +86,14 @@ std::string peft_name(const ModelConfig& model, const std::string& module) {
   return name;
 }
 
+bool is_linear_layer(const std::string& name) {
+  return name.find(".experts.") == std::string::npos && !name.ends_with(".mlp.gate");
+}
+
+bool fits_pattern(const std::string& pattern, const std::string& module) {
+  return found(end_of_name(pattern, "adapter: " + pattern), module);
+}
+
 bool Targets::Names::matches(const std::string& name) const {
   if (expression) return found(*expression, name);
   return std::any_of(list.begin(), list.end(),
@@ -160,10 +168,7 @@ bool Targets::in_layers(const std::string& module) const {
 bool Targets::contains(const std::string& module, bool is_output) const {
   if (!config_.is_lora() && config_.peft_type != "IA3") return false;
   const std::string name = peft_name(model_, module);
-  // Experts are one parameter of three dimensions in transformers, not linear layers.
-  const bool expert = name.find(".experts.") != std::string::npos;
-  const bool router = name.ends_with(".mlp.gate");
-  if (expert || router || is_saved(module) || excluded_.matches(name) || !in_layers(name)) return false;
+  if (!is_linear_layer(name) || is_saved(module) || excluded_.matches(name) || !in_layers(name)) return false;
   return all_linear_ ? !is_output : targets_.matches(name);
 }
 

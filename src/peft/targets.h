@@ -15,6 +15,13 @@ namespace llmtool {
 /// PEFT's name of a module that the model's own files spell otherwise, and back.
 std::string peft_name(const ModelConfig& model, const std::string& module);
 
+/// Whether a layer, by PEFT's name, is a linear one in transformers: of a layer with experts these are one
+/// parameter of three dimensions, and the router is one of two.
+bool is_linear_layer(const std::string& name);
+
+/// Whether a pattern of ranks or alphas (a name's end, or an expression) fits a module.
+bool fits_pattern(const std::string& pattern, const std::string& module);
+
 /// Throws UsageError naming the key where an expression of the config cannot be read.
 void check_expressions(const AdapterConfig& config);
 
@@ -32,6 +39,10 @@ class Targets {
   }
   /// Whether a parameter, by PEFT's name, is changed as one (target_parameters).
   bool names_parameter(const std::string& name) const { return parameters_.matches(name); }
+  /// Whether exclude_modules names it.
+  bool excludes(const std::string& name) const { return excluded_.matches(name); }
+  /// Whether layers_to_transform, if there is one, has its layer.
+  bool in_layers(const std::string& module) const;
   /// IA3: whether its input is scaled.
   bool is_feedforward(const std::string& module) const;
   /// Whether a module trains whole, or a parameter ("model.norm.weight") of one.
@@ -53,7 +64,6 @@ class Targets {
   };
   static Names compile(const NameList& names, const char* key);
   std::optional<double> in_pattern(const nlohmann::json& pattern, const std::string& module) const;
-  bool in_layers(const std::string& module) const;
 
   AdapterConfig config_;
   ModelConfig model_;

@@ -141,7 +141,7 @@ void add_ids(const Tokenizer& tokenizer, std::vector<GgufEntry>& entries) {
 std::vector<GgufEntry> of_sentencepiece(const SentencePieceTokenizer& tokenizer) {
   const SentencePieceModel& model = tokenizer.model();
   if (model.algorithm != SentencePieceModel::Algorithm::bpe || model.has_character_map ||
-      model.treat_whitespace_as_suffix) {
+      model.treat_whitespace_as_suffix || !model.escape_whitespaces) {
     return {};
   }
   std::vector<std::string> tokens;
@@ -158,6 +158,7 @@ std::vector<GgufEntry> of_sentencepiece(const SentencePieceTokenizer& tokenizer)
       {"tokenizer.ggml.scores", scores},
       {kTypes, types},
       {"tokenizer.ggml.add_bos_token", tokenizer.adds_bos()},
+      {"tokenizer.ggml.add_eos_token", tokenizer.adds_eos()},
       {"tokenizer.ggml.add_space_prefix", model.add_dummy_prefix},
       {"tokenizer.ggml.remove_extra_whitespaces", model.remove_extra_whitespaces}};
   add_ids(tokenizer, entries);

@@ -52,18 +52,16 @@ Loaded of_model_file(TokenizerSettings settings, const std::string& origin) {
   return std::make_shared<SentencePieceTokenizer>(std::move(bytes), origin, std::move(settings));
 }
 
-/// The tokenizer of a tokenizer.model that says what the tokenizer.json beside it does, and more; null where
-/// there is none.
+/// The tokenizer of a tokenizer.model that the tokenizer.json beside it was made of, and says less than; null
+/// where there is none.
 Loaded of_repeated_model(const TokenizerSettings& settings, const std::string& origin) {
   const auto model = settings.files.find("tokenizer.model");
-  const std::string& json = settings.files.at("tokenizer.json");
-  constexpr std::string_view kOurs = "{\"version\":";  // others write it over many lines
-  if (model == settings.files.end() || looks_like_tiktoken(model->second) || !json.starts_with(kOurs))
-    return nullptr;
+  if (model == settings.files.end() || looks_like_tiktoken(model->second)) return nullptr;
   try {
-    auto tokenizer = std::make_shared<SentencePieceTokenizer>(model->second, origin, settings);
-    const bool same = json == tokenizer->json() || json == tokenizer_json(tokenizer->model());
-    return same ? tokenizer : nullptr;
+    if (!is_tokenizer_json_of(settings.files.at("tokenizer.json"),
+                              read_sentencepiece_model(model->second, origin)))
+      return nullptr;
+    return std::make_shared<SentencePieceTokenizer>(model->second, origin, settings);
   } catch (const Error&) {
     return nullptr;
   }
@@ -163,8 +161,8 @@ std::shared_ptr<const Tokenizer> with_tokens(const std::shared_ptr<const Tokeniz
   if (!pieces && !pipeline)
     throw Error(cat("tokenizer.add_tokens: a ", tokenizer->kind(), " tokenizer takes no more tokens"));
   TokenizerSettings settings = pieces ? pieces->settings() : pipeline->settings();
-  if (pieces) settings.files["tokenizer_config.json"] = pieces->config();
   std::string text = pieces ? pieces->json() : pipeline->json();
+  if (pieces) settings.files["tokenizer_config.json"] = pieces->config(text);
   if (text.empty()) {  // what such a model does has no words in tokenizer.json
     const auto file = settings.files.find("tokenizer.json");
     if (file == settings.files.end())

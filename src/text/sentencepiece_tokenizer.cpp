@@ -157,16 +157,18 @@ std::string SentencePieceTokenizer::surface(TokenId id, bool at_start) const {
   return text;
 }
 
-std::string SentencePieceTokenizer::config() const {
+std::string SentencePieceTokenizer::config(const std::string& json) const {
   constexpr const char* kClass = "tokenizer_class";
-  const auto class_name = [&] { return json().empty() ? "LlamaTokenizer" : "PreTrainedTokenizerFast"; };
+  // Where there is a tokenizer.json it is taken as it is: other classes build it anew, and otherwise.
+  const char* const name_of_class = json.empty() ? "LlamaTokenizer" : "PreTrainedTokenizerFast";
   if (const auto given = settings_.files.find("tokenizer_config.json"); given != settings_.files.end()) {
     auto config = parse_ordered_json(given->second, "tokenizer_config.json");
-    if (!config.is_object() || config.contains(kClass)) return given->second;
-    config[kClass] = class_name();
+    if (!config.is_object() || (config.contains(kClass) && (json.empty() || config[kClass] == name_of_class)))
+      return given->second;
+    config[kClass] = name_of_class;
     return config.dump(2) + "\n";
   }
-  nlohmann::ordered_json config = {{kClass, class_name()},
+  nlohmann::ordered_json config = {{kClass, name_of_class},
                                    {"add_bos_token", adds_bos_},
                                    {"add_eos_token", adds_eos_},
                                    {"clean_up_tokenization_spaces", false},
@@ -184,8 +186,8 @@ std::string SentencePieceTokenizer::config() const {
 void SentencePieceTokenizer::save(const fs::path& folder) const {
   std::map<std::string, std::string> files = settings_.files;
   files["tokenizer.model"] = bytes_;
-  files["tokenizer_config.json"] = config();
   files["tokenizer.json"] = json();
+  files["tokenizer_config.json"] = config(files["tokenizer.json"]);
   if (files["tokenizer.json"].empty()) files.erase("tokenizer.json");
   for (const auto& [name, content] : files) {
     fs::create_directories((folder / name).parent_path());

@@ -16,10 +16,13 @@ namespace llmtool {
 struct SentencePieceEnds {
   bool bos = false, eos = false;
 };
-/// tokenizer.json (the format of the Hugging Face tokenizers library) that gives the same ids; "" where there
-/// is none: models with a character map or that drop spaces, those with pieces of a user's behind which no
-/// space is put though it is at the start, and word models, whose runs of unknown words it cannot join.
+/// tokenizer.json (the format of the Hugging Face tokenizers library) that gives the same ids, but for texts
+/// that spell byte pieces ("<0x41>") with a Unigram model; "" where there is none: models with a character
+/// map or that drop spaces, those with pieces of a user's behind which no space is put though it is at the
+/// start, with unused pieces that texts meet, and word models, whose runs of unknown words it cannot join.
 std::string tokenizer_json(const SentencePieceModel& model, const SentencePieceEnds& ends = {});
+/// Whether a tokenizer.json was made of this model here, whatever it puts around a text.
+bool is_tokenizer_json_of(const std::string& json, const SentencePieceModel& model);
 
 class SentencePieceTokenizer : public Tokenizer {
  public:
@@ -43,6 +46,7 @@ class SentencePieceTokenizer : public Tokenizer {
   TokenId unk_id() const override { return special(model_.unk_id); }
   TokenId pad_id() const override { return special(model_.pad_id); }
   bool adds_bos() const override { return adds_bos_; }
+  bool adds_eos() const { return adds_eos_; }
   bool adds_special_by_default() const override { return settings_.add_bos || settings_.add_eos; }
   bool cuts_at_words() const override { return false; }
   const std::string& chat_template(bool with_tools) const override {
@@ -53,7 +57,8 @@ class SentencePieceTokenizer : public Tokenizer {
   void save(const std::filesystem::path& folder) const override;
 
   const SentencePieceModel& model() const { return model_; }
-  std::string config() const;  // tokenizer_config.json
+  /// tokenizer_config.json beside such a tokenizer.json.
+  std::string config(const std::string& json) const;
   /// tokenizer.json, "" where there is none.
   std::string json() const { return tokenizer_json(model_, {adds_bos_, adds_eos_}); }
   const TokenizerSettings& settings() const { return settings_; }

@@ -4,6 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "text/sentencepiece_tokenizer.h"
 #include "text/utf8.h"
@@ -17,8 +18,9 @@ using Type = SentencePieceModel::Type;
 constexpr const char* kSpace = "\xE2\x96\x81";
 
 Json vocabulary(const SentencePieceModel& model) {
-  Json vocab = Json::object();
-  for (size_t id = 0; id < model.pieces.size(); ++id) vocab[model.pieces[id].text] = id;
+  Json::object_t vocab;
+  std::vector<Json::object_t::value_type>& entries = vocab;  // its own emplace looks through all for each
+  for (size_t id = 0; id < model.pieces.size(); ++id) entries.emplace_back(model.pieces[id].text, id);
   return vocab;
 }
 
@@ -53,7 +55,7 @@ Json merges(const SentencePieceModel& model) {
   return list;
 }
 
-Json algorithm_json(const SentencePieceModel& model) {
+Json algorithm_json(const SentencePieceModel& model, bool with_merges) {
   if (model.algorithm == Algorithm::unigram) {
     Json vocab = Json::array();
     for (const auto& piece : model.pieces) vocab.push_back({piece.text, piece.score});
@@ -72,7 +74,7 @@ Json algorithm_json(const SentencePieceModel& model) {
           {"byte_fallback", model.byte_fallback},
           {"ignore_merges", false},
           {"vocab", vocabulary(model)},
-          {"merges", model.algorithm == Algorithm::bpe ? merges(model) : Json::array()}};
+          {"merges", with_merges && model.algorithm == Algorithm::bpe ? merges(model) : Json::array()}};
 }
 
 Json added_tokens(const SentencePieceModel& model) {
@@ -86,7 +88,7 @@ Json added_tokens(const SentencePieceModel& model) {
                     {"single_word", false},
                     {"lstrip", false},
                     {"rstrip", false},
-                    {"normalized", piece.text.find(kSpace) != std::string::npos},
+                    {"normalized", !special && piece.text.find(kSpace) != std::string::npos},
                     {"special", special}});
   }
   return list;
@@ -139,14 +141,30 @@ bool begins_anew(const SentencePieceModel& model) {
          std::any_of(model.pieces.begin(), model.pieces.end(),
                      [](const auto& piece) { return piece.type == Type::user_defined; });
 }
-}  // namespace
 
-std::string tokenizer_json(const SentencePieceModel& model, const SentencePieceEnds& ends) {
-  if (model.has_character_map || model.algorithm == Algorithm::word || model.remove_extra_whitespaces ||
-      model.treat_whitespace_as_suffix || begins_anew(model) || model.unk_id < 0 ||
-      model.unk_id >= static_cast<int64_t>(model.pieces.size())) {
-    return "";
+/// SentencePiece joins pieces to an unused one and cuts it up again; the library has no such pieces. Those
+/// that fill a vocabulary up are never met.
+bool meets_unused(const SentencePieceModel& model) {
+  std::unordered_set<std::string_view> known;
+  for (const auto& piece : model.pieces) {
+    if (piece.type == Type::normal || piece.type == Type::unused) known.insert(piece.text);
   }
+  return std::any_of(model.pieces.begin(), model.pieces.end(), [&](const auto& piece) {
+    if (piece.type != Type::unused) return false;
+    if (model.algorithm == Algorithm::unigram) return true;
+    const std::string_view text = piece.text;
+    for (size_t cut = 1; cut < text.size(); ++cut) {
+      if (known.contains(text.substr(0, cut)) && known.contains(text.substr(cut))) return true;
+    }
+    return false;
+  });
+}
+
+bool has_unknown(const SentencePieceModel& model) {
+  return model.unk_id >= 0 && model.unk_id < static_cast<int64_t>(model.pieces.size());
+}
+
+std::string document(const SentencePieceModel& model, const SentencePieceEnds& ends, bool with_merges) {
   const Json json = {{"version", "1.0"},
                      {"truncation", nullptr},
                      {"padding", nullptr},
@@ -155,8 +173,31 @@ std::string tokenizer_json(const SentencePieceModel& model, const SentencePieceE
                      {"pre_tokenizer", nullptr},
                      {"post_processor", post_processor(model, ends)},
                      {"decoder", decoder(model)},
-                     {"model", algorithm_json(model)}};
+                     {"model", algorithm_json(model, with_merges)}};
   return json.dump() + "\n";
+}
+}  // namespace
+
+std::string tokenizer_json(const SentencePieceModel& model, const SentencePieceEnds& ends) {
+  if (model.has_character_map || model.algorithm == Algorithm::word || model.remove_extra_whitespaces ||
+      model.treat_whitespace_as_suffix || !model.escape_whitespaces || begins_anew(model) ||
+      meets_unused(model) || !has_unknown(model)) {
+    return "";
+  }
+  return document(model, ends, true);
+}
+
+bool is_tokenizer_json_of(const std::string& json, const SentencePieceModel& model) {
+  constexpr std::string_view kAround = "\"post_processor\":", kBehind = ",\"decoder\":", kMerges = "]}}\n";
+  if (!json.starts_with("{\"version\":") || !has_unknown(model)) return false;  // others begin otherwise
+  const std::string whole = document(model, {}, false);
+  const std::string_view text = whole;
+  const size_t around = text.find(kAround) + kAround.size();
+  std::string_view behind = text.substr(text.find(kBehind, around));
+  if (model.algorithm == Algorithm::bpe) behind.remove_suffix(kMerges.size());  // which follow from the rest
+  const size_t at = json.find(kBehind, around);
+  return json.starts_with(text.substr(0, around)) && at != std::string::npos &&
+         json.compare(at, behind.size(), behind) == 0;
 }
 
 }  // namespace llmtool

@@ -53,6 +53,7 @@ class FinetuneRun : public TrainingRun {
   void load_data();
   void open_model();
   void open_adapter();
+  void warn_of_experts() const;
   void train_embedding();
   void save_module(const std::string& name);  // in the adapter, whole
   /// The token that ends most answers where the model does not stop at it; -1: there is none.

@@ -76,6 +76,9 @@ void FinetuneRun::take_adapter_settings() {
   given["peft_type"] = config_.adapter.peft_type;  // which may be a flag
   if (!config_.adapts()) given.erase("peft_type");
   check_given(given, *from, base_->config(), config_.init_adapter);
+  if ((from->task_type == "SEQ_CLS" && !classifies()) || (from->task_type == "CAUSAL_LM" && classifies()))
+    throw UsageError(cat("model.init_adapter: ", config_.init_adapter, ": its task_type is ", from->task_type,
+                         ", but data.label_column ", classifies() ? "gives classes" : "gives no classes"));
   config_.adapter = *from;
 }
 
@@ -267,8 +270,39 @@ void FinetuneRun::train_embedding() {
   config_.adapter.ensure_weight_tying = tied;
 }
 
+/// What PEFT takes otherwise where transformers has a layer's experts in one parameter.
+void FinetuneRun::warn_of_experts() const {
+  const ModelConfig& c = model_->config();
+  bool some = false, all = true;
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    some = some || c.has_experts(layer);
+    all = all && c.has_experts(layer);
+  }
+  if (!some || config_.adapter.peft_type != "LORA") return;
+  const NameList& names = config_.adapter.target_modules;
+  const bool shorthand =
+      names.expression == "all-linear" || names.names == std::vector<std::string>{"all-linear"};
+  if (shorthand && config_.adapter.target_parameters.empty())
+    warn(
+        "adapter.target_modules: all-linear has no experts and routers in it; adapter.target_parameters "
+        "names "
+        "them: mlp.experts.gate_up_proj, mlp.experts.down_proj, mlp.gate.weight");
+  const auto& list = model_->params().list();
+  const bool dense = std::any_of(list.begin(), list.end(), [&](const Param& p) {
+    return p.name.ends_with(".mlp.down_proj.weight") || p.name.ends_with(".mlp.up_proj.weight")
+               ? adapter_->change_of(p.name) != nullptr
+               : false;
+  });
+  if (!all && dense && c.model_type == "qwen3_moe")
+    warn(
+        "adapter.target_modules: PEFT takes gate_proj, up_proj and down_proj for those of experts, and will "
+        "not "
+        "load what changes layers without experts");
+}
+
 void FinetuneRun::open_adapter() {
   adapter_ = std::make_unique<Adapter>(*model_, config_.adapter);
+  warn_of_experts();
   adapter_->set_total_steps(training().schedule.max_steps);
   if (config_.adapter.peft_type == "ADALORA" &&
       adapter_->config().total_step != training().schedule.max_steps) {

@@ -12,6 +12,7 @@ namespace llmtool {
 
 TrainingRun::TrainingRun(ThreadPool& pool, const RunOptions& options)
     : pool_(pool), options_(options), folder_(options.output) {
+  if (options.output.empty() && !options.dry_run) throw UsageError("output: expected a folder for the run");
   if (folder_.has_checkpoints() && !options.resume && !options.dry_run) {
     throw UsageError(cat(options.output.string(),
                          ": holds a run already; --resume continues it, or take another --output"));
@@ -60,7 +61,7 @@ void TrainingRun::rehearse() {
     update_weights(0, gradient_norm(*exec_, stores_));
     speed_ = std::max(speed_, static_cast<double>(sums.tokens) / std::max(1e-9, elapsed() - began));
   }
-  info(time_estimate(training().schedule.max_steps - state_.step));
+  info(time_estimate(std::max<int64_t>(0, training().schedule.max_steps - state_.step)));
 }
 
 void TrainingRun::train_one_step() {

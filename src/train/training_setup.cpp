@@ -107,7 +107,7 @@ void TrainingRun::plan_memory() {
 
 void TrainingRun::check_same_run() const {
   const std::filesystem::path file = folder_.path() / "run.json";
-  if (!std::filesystem::exists(file)) return;
+  if (folder_.path().empty() || !std::filesystem::exists(file)) return;
   const nlohmann::json run = read_json(file);
   std::map<std::string, nlohmann::json> before, now;
   flatten(run.value("config", nlohmann::json::object()), "", before);

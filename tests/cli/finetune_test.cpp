@@ -111,7 +111,8 @@ TEST_F(FinetuneCommand, ExpertsAreTaughtByTheNamesOfTheirParameters) {
                                                            {"num_experts_per_tok", 2},
                                                            {"moe_intermediate_size", 24}})
     config["model"][key] = value;
-  ASSERT_EQ(pretrain("base", {"--overwrite"}).code, 0);
+  fs::remove_all(place / "base");
+  ASSERT_EQ(pretrain("base").code, 0);
   const Arguments settings = {
       "--lora",
       "--set",
@@ -144,14 +145,13 @@ TEST_F(FinetuneCommand, ExpertsAreTaughtByTheNamesOfTheirParameters) {
   const RunResult merged = run_program("llmtool", {"merge", "--model", path("base"), "--adapter",
                                                    path("whole/adapter"), "--output", path("merged")});
   ASSERT_EQ(merged.code, 0) << merged.err;
-  for (const auto& [prompt, answer] : {std::pair("the cat ", "sees fish."), {"a dog ", "likes corn."}}) {
-    for (const Arguments& model : {Arguments{"--model", path("merged")},
-                                   {"--model", path("base"), "--adapter", path("whole/adapter")}}) {
-      Arguments arguments = {"--temperature", "0", prompt};
-      arguments.insert(arguments.begin(), model.begin(), model.end());
-      EXPECT_SAYS(run_program("generate", arguments).out, answer);
-    }
-  }
+  const auto answer = [&](Arguments model) {
+    for (const char* more : {"--temperature", "0", "the cat "}) model.emplace_back(more);
+    return run_program("generate", model).out;
+  };
+  const std::string adapted = answer({"--model", path("base"), "--adapter", path("whole/adapter")});
+  EXPECT_EQ(adapted, answer({"--model", path("merged")}));
+  EXPECT_NE(adapted, answer({"--model", path("base")}));
   const RunResult follows =
       finetune("follows", {"--init-adapter", path("whole/adapter"), "--set", "training.max_steps=1"});
   EXPECT_EQ(follows.code, 0) << follows.err;

@@ -99,6 +99,7 @@ class Adapter {
   void attach_experts(std::vector<GatedMlp>& experts, Linear GatedMlp::*linear, const std::string& name,
                       const std::string& prefix, const Targets& targets);
   void check_parameters(const Targets& targets, bool named) const;
+  void check_modules(bool named) const;
   void attach_embedding(const Targets& targets);
   void attach_scale(const LinearSite& site, const Targets& targets);
   void attach_prompts();

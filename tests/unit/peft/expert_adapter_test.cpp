@@ -59,6 +59,21 @@ TEST(ExpertAdapter, EachNameMustBeOfExpertsOrRouters) {
   EXPECT_EQ(refused([](AdapterConfig& c) { c.rank_pattern["gate_up_proj"] = 4; }), "");
 }
 
+TEST(ExpertAdapter, WhatDoesNothingToParametersIsRefused) {
+  EXPECT_HAS(refused([](AdapterConfig& c) { c.layers_to_transform = {1}; }), "adapter.layers_to_transform");
+  EXPECT_HAS(refused([](AdapterConfig& c) {
+               c.target_parameters = {"gate.weight"};
+               c.exclude_modules.names = {"mlp.gate"};
+             }),
+             "adapter.exclude_modules");
+  EXPECT_HAS(refused([](AdapterConfig& c) { c.modules_to_save = {"experts"}; }), "adapter.modules_to_save");
+  EXPECT_EQ(refused([](AdapterConfig& c) {
+              c.target_modules.names = {"q_proj", "v_proj"};
+              c.exclude_modules.names = {"v_proj"};
+            }),
+            "");
+}
+
 TEST(ExpertAdapter, TargetModulesLeaveExpertsAlone) {
   EXPECT_HAS(refused([](AdapterConfig& c) { c.target_modules.names = {"w1"}; }), "for target_parameters");
 }
@@ -78,7 +93,9 @@ class OldExperts : public ::testing::Test {
  protected:
   using Tensors = std::map<std::string, std::pair<Shape, std::vector<float>>>;
 
-  std::string refused(const std::function<void(Tensors&)>& edit) const {
+  std::string refused(
+      const std::function<void(Tensors&)>& edit,
+      const std::function<void(nlohmann::json&)>& settings = [](nlohmann::json&) {}) const {
     const fs::path golden = reference("goldens_peft/mixtral_lora_old_experts/initial");
     Tensors all;
     const SafetensorsFile file(golden / "adapter_model.safetensors");
@@ -91,7 +108,9 @@ class OldExperts : public ::testing::Test {
     std::vector<NamedTensor> list;
     for (auto& [name, t] : all) list.push_back({name, Tensor(t.second.data(), t.first), DType::f32});
     write_safetensors(place / "adapter_model.safetensors", list, {});
-    fs::copy(golden / "adapter_config.json", place / "adapter_config.json");
+    nlohmann::json config = read_json(golden / "adapter_config.json");
+    settings(config);
+    test::write_text(place / "adapter_config.json", config.dump());
     return refusal_of<Error>([&] {
       AdaptedModel(ModelSource::open(reference("goldens/mixtral")), {{place.path(), 1}});
     });
@@ -109,6 +128,32 @@ TEST_F(OldExperts, MustBeWhole) {
                std::erase_if(t, [](const auto& x) { return x.first.find(".w3.") != x.first.npos; });
              }),
              "both gate and up");
+}
+
+TEST_F(OldExperts, HaveOneAlphaAndNoDropout) {
+  const auto with = [&](const char* key, const nlohmann::json& value) {
+    return refused([](Tensors&) {}, [&](nlohmann::json& config) { config[key] = value; });
+  };
+  EXPECT_HAS(with("alpha_pattern", {{"w2", 4}}), "alpha_pattern: w2: fits ");
+  EXPECT_HAS(with("alpha_pattern", {{"model\\.layers\\.1\\..*", 4}}), "alpha_pattern: ");
+  EXPECT_EQ(with("lora_dropout", 0.1), "");
+}
+
+TEST_F(OldExperts, MayBeOfSomeLayers) {
+  EXPECT_EQ(refused(
+                [](Tensors& t) {
+                  std::erase_if(t, [](const auto& x) { return x.first.find(".layers.0.") != x.first.npos; });
+                },
+                [](nlohmann::json& config) { config["layers_to_transform"] = {1}; }),
+            "");
+}
+
+TEST_F(OldExperts, MustNotStandBesideNewOnes) {
+  EXPECT_HAS(
+      refused([](Tensors& t) {
+        t["base_model.model.model.layers.0.mlp.experts.lora_A.weight"] = {{8, 12}, std::vector<float>(96)};
+      }),
+      "has changes of its own");
 }
 
 TEST_F(OldExperts, MustBeOfOneShape) {

@@ -298,6 +298,40 @@ TEST(TokenizerJsonOfSentencePiece, SaysASpaceInFrontAndWhatStandsAround) {
   }
 }
 
+TEST(TokenizerJsonOfSentencePiece, StandsBesideTheModelWhateverTheSettingsSay) {
+  const test::TempFolder model, saved;
+  test::write_text(model / "tokenizer.model", train_llama_kind("bpe"));
+  test::write_text(model / "tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer"})");
+  const auto pieces = load_tokenizer(model.path());
+  pieces->save(saved.path());
+  nlohmann::json config = read_json(saved / "tokenizer_config.json");
+  EXPECT_EQ(config["tokenizer_class"], "PreTrainedTokenizerFast") << "LlamaTokenizer builds another";
+  config["add_bos_token"] = false;
+  test::write_text(saved / "tokenizer_config.json", config.dump());
+  const auto edited = load_tokenizer(saved.path());
+  EXPECT_EQ(edited->kind(), pieces->kind());
+  EXPECT_EQ(edited->encode("the", {.add_special_tokens = true}), pieces->encode("the"));
+  std::string json = test::read_text(saved / "tokenizer.json");
+  EXPECT_TRUE(is_tokenizer_json_of(json, dynamic_cast<const SentencePieceTokenizer&>(*pieces).model()));
+  json.replace(json.find("Prepend"), 7, "Prefix_");
+  EXPECT_FALSE(is_tokenizer_json_of(json, dynamic_cast<const SentencePieceTokenizer&>(*pieces).model()));
+}
+
+TEST(TokenizerJsonOfSentencePiece, IsNotThereForUnusedPiecesThatTextsMeet) {
+  using Type = SentencePieceModel::Type;
+  SentencePieceModel model;
+  model.pieces = {{"<unk>", 0, Type::unknown}, {"a", -1, Type::normal}, {"b", -1, Type::normal}};
+  model.algorithm = SentencePieceModel::Algorithm::bpe;
+  model.remove_extra_whitespaces = false;
+  model.pieces.push_back({"[PAD3]", 0, Type::unused});
+  EXPECT_NE(tokenizer_json(model), "") << "which fills the vocabulary up";
+  model.pieces.push_back({"ab", -2, Type::unused});
+  EXPECT_EQ(tokenizer_json(model), "");
+  model.pieces.back().type = Type::normal;
+  model.escape_whitespaces = false;
+  EXPECT_EQ(tokenizer_json(model), "");
+}
+
 TEST(TokenizerJsonOfSentencePiece, TakesTokensBesideAModelsOwn) {
   const test::TempFolder model;
   test::write_text(model / "tokenizer.model", train_llama_kind("bpe"));
