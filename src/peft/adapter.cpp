@@ -62,16 +62,7 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
     saved_.insert(p.name);
   }
   if (!folder.empty()) check_shapes(folder);
-  for (const std::string& name : folder.empty() ? config_.modules_to_save : std::vector<std::string>()) {
-    const auto& list = model.params().list();
-    const bool found = std::any_of(list.begin(), list.end(), [&](const Param& p) {
-      const std::string module = cat(".", peft_name(model.config(), module_of(p.name)), ".");
-      return module.ends_with(name + ".") || module.find("." + name + ".") != std::string::npos;
-    });
-    // PEFT adds both names of a classification head.
-    if (!found && name != "classifier" && name != "score")
-      throw UsageError(cat("adapter.modules_to_save: ", name, ": no module of this model ends so"));
-  }
+  if (folder.empty()) check_saved();
   store_.allocate();
   if (config_.use_dora) {
     int64_t rows = 0;
@@ -92,6 +83,20 @@ Adapter::Adapter(Transformer& model, const AdapterConfig& config, const std::fil
     triplets.push_back({peft_name(model.config(), c.site.name), l.a.param, l.e, l.b.param});
   }
   allocator_ = std::make_unique<RankAllocator>(std::move(triplets), config_);
+}
+
+/// Each of modules_to_save must be there.
+void Adapter::check_saved() const {
+  const auto& list = model_.params().list();
+  for (const std::string& name : config_.modules_to_save) {
+    const bool found = std::any_of(list.begin(), list.end(), [&](const Param& p) {
+      const std::string module = cat(".", peft_name(model_.config(), module_of(p.name)), ".");
+      return module.ends_with(name + ".") || module.find("." + name + ".") != std::string::npos;
+    });
+    // PEFT adds both names of a classification head.
+    if (!found && name != "classifier" && name != "score")
+      throw UsageError(cat("adapter.modules_to_save: ", name, ": no module of this model ends so"));
+  }
 }
 
 /// `named`: each of target_modules must be there.

@@ -41,8 +41,10 @@ void visit_low_rank(ConfigVisitor& v, AdapterConfig& c) {
   v.number("lora_alpha", c.lora_alpha, {-kLargestAlpha, kLargestAlpha},
            "LoRA: the change is scaled by lora_alpha / r (AdaLoRA: by lora_alpha)");
   v.number("lora_dropout", c.lora_dropout, {0, 0.999}, "LoRA: of what goes into A");
-  v.raw("rank_pattern", c.rank_pattern, "LoRA: rank by the end of a module's name");
-  v.raw("alpha_pattern", c.alpha_pattern, "LoRA: lora_alpha by the end of a module's name");
+  v.raw("rank_pattern", c.rank_pattern,
+        "LoRA: rank by the end of a module's name, or an expression of one; of several that fit the first in "
+        "order of names");
+  v.raw("alpha_pattern", c.alpha_pattern, "LoRA: lora_alpha, likewise");
   v.choice("bias", c.bias, {"none", "all", "lora_only"}, "LoRA: biases that train");
   v.boolean("use_rslora", c.use_rslora, "LoRA: scaled by lora_alpha / sqrt(r)");
   v.boolean("use_dora", c.use_dora, "LoRA: magnitudes of a weight's rows of their own (DoRA)");

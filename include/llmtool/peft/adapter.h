@@ -100,6 +100,7 @@ class Adapter {
                       const std::string& prefix, const Targets& targets);
   void check_parameters(const Targets& targets, bool named) const;
   void check_modules(bool named) const;
+  void check_saved() const;
   void attach_embedding(const Targets& targets);
   void attach_scale(const LinearSite& site, const Targets& targets);
   void attach_prompts();
