@@ -104,13 +104,12 @@ void Adapter::check_modules(bool named) const {
   std::set<std::string> unmatched(config_.target_modules.names.begin(), config_.target_modules.names.end());
   unmatched.erase("all-linear");
   const auto match = [&](const std::string& module) {
-    std::erase_if(unmatched,
-                  [&](const std::string& end) { return module == end || module.ends_with("." + end); });
+    std::erase_if(unmatched, [&](const std::string& end) { return ends_with_name(module, end); });
   };
   if (config_.peft_type == "LORA") match(module_of(model_.embedding().name));
   std::string known;
   for (const LinearSite& site : model_.linear_sites()) {
-    const std::string name = peft_name(model_.config(), site.name), end = name.substr(name.rfind('.') + 1);
+    const std::string name = peft_name(model_.config(), site.name), end = last_part(name);
     if (!is_linear_layer(name)) continue;
     match(name);
     if (("," + known + ",").find(", " + end + ",") == std::string::npos)

@@ -61,7 +61,6 @@ std::vector<const char*> keys_of(const std::string& type) {
   return keys;
 }
 
-std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 }  // namespace
 
 std::string Adapter::file_name(const Param& p) const {
@@ -94,9 +93,8 @@ void Adapter::write_config(const fs::path& folder, const std::string& base) cons
     for (const auto& [name, p] : *scales)
       c.fan_in_fan_out = c.fan_in_fan_out || model_.params().find(name)->transpose;
   }
-  const bool shorthand = c.target_modules.expression == "all-linear" ||
-                         (c.target_modules.names.size() == 1 && c.target_modules.names[0] == "all-linear");
-  if ((c.target_modules.empty() && c.target_parameters.empty()) || shorthand) {
+  const bool usual = c.target_modules.empty() && c.target_parameters.empty();
+  if (usual || is_all_linear(c.target_modules)) {
     std::set<std::string> ends;
     for (const std::string& module : modules_) ends.insert(last_part(module));
     // Ends of names say it where they match nothing else.

@@ -78,9 +78,8 @@ void Adapter::check_parameters(const Targets& targets, bool named) const {
                          "layers are for target_modules"));
   };
   for (const std::string& end : config_.target_parameters) {
-    const bool found = std::any_of(parameters_.begin(), parameters_.end(), [&](const std::string& name) {
-      return ("." + name).ends_with("." + end);
-    });
+    const bool found = std::any_of(parameters_.begin(), parameters_.end(),
+                                   [&](const std::string& name) { return ends_with_name(name, end); });
     if (named && !found) refuse(end);
   }
   for (const std::string& name : named ? parameters_ : std::vector<std::string>()) {  // PEFT heeds neither

@@ -21,8 +21,6 @@ bool is_old_expert(const std::string& name) {
   return at != std::string::npos && next < name.size() && name[next] >= '0' && name[next] <= '9';
 }
 
-std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
-
 /// ...MODULE.w1.lora_A.weight -> w1
 std::string layer_of(const std::string& name) {
   if (!name.ends_with(kA)) return "";

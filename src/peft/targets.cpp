@@ -38,10 +38,6 @@ const std::vector<UsualTargets>& usual_targets() {
   return table;
 }
 
-bool ends_with_name(const std::string& module, const std::string& name) {
-  return module == name || module.ends_with("." + name);
-}
-
 void replace(std::string& text, std::string_view from, std::string_view to) {
   if (const size_t at = text.find(from); at != std::string::npos) text.replace(at, from.size(), to);
 }
@@ -65,6 +61,17 @@ bool found(const Regex& regex, const std::string& text) {
   return any;
 }
 }  // namespace
+
+std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
+
+bool ends_with_name(const std::string& name, const std::string& end) {
+  return name == end || name.ends_with("." + end);
+}
+
+bool is_all_linear(const NameList& names) {
+  constexpr const char* kWord = "all-linear";
+  return names.expression == kWord || (names.names.size() == 1 && names.names[0] == kWord);
+}
 
 void check_expressions(const AdapterConfig& config) {
   for (const auto& [key, names] : {std::pair{"target_modules", &config.target_modules},
@@ -110,9 +117,7 @@ Targets::Names Targets::compile(const NameList& names, const char* key) {
 Targets::Targets(const AdapterConfig& config, const ModelConfig& model) : config_(config), model_(model) {
   NameList targets = config.target_modules, feedforward = config.feedforward_modules;
   if (config.is_lora() || config.peft_type == "IA3") {
-    std::string shorthand = targets.expression.value_or("");
-    if (shorthand.empty() && targets.names.size() == 1) shorthand = targets.names[0];
-    all_linear_ = shorthand == "all-linear";
+    all_linear_ = is_all_linear(targets);
     const auto& table = usual_targets();
     const auto row = std::find_if(table.begin(), table.end(),
                                   [&](const UsualTargets& t) { return model.model_type == t.model_type; });

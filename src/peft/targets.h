@@ -15,6 +15,15 @@ namespace llmtool {
 /// PEFT's name of a module that the model's own files spell otherwise, and back.
 std::string peft_name(const ModelConfig& model, const std::string& module);
 
+/// "model.layers.0.mlp.up_proj" -> "up_proj".
+std::string last_part(const std::string& name);
+
+/// Whether a name is `end`, or ends in it behind a dot.
+bool ends_with_name(const std::string& name, const std::string& end);
+
+/// Whether names are PEFT's word for every linear layer but the head.
+bool is_all_linear(const NameList& names);
+
 /// Whether a layer, by PEFT's name, is a linear one in transformers: of a layer with experts these are one
 /// parameter of three dimensions, and the router is one of two.
 bool is_linear_layer(const std::string& name);

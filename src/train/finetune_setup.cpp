@@ -8,6 +8,7 @@
 #include "llmtool/core/error.h"
 #include "llmtool/core/log.h"
 #include "llmtool/data/lint.h"
+#include "peft/targets.h"
 #include "train/base_model.h"
 #include "train/finetune_run.h"
 #include "train/init_adapter.h"
@@ -279,19 +280,15 @@ void FinetuneRun::warn_of_experts() const {
     all = all && c.has_experts(layer);
   }
   if (!some || config_.adapter.peft_type != "LORA") return;
-  const NameList& names = config_.adapter.target_modules;
-  const bool shorthand =
-      names.expression == "all-linear" || names.names == std::vector<std::string>{"all-linear"};
-  if (shorthand && config_.adapter.target_parameters.empty())
+  if (is_all_linear(config_.adapter.target_modules) && config_.adapter.target_parameters.empty())
     warn(
         "adapter.target_modules: all-linear has no experts and routers in it; adapter.target_parameters "
         "names "
         "them: mlp.experts.gate_up_proj, mlp.experts.down_proj, mlp.gate.weight");
   const auto& list = model_->params().list();
   const bool dense = std::any_of(list.begin(), list.end(), [&](const Param& p) {
-    return p.name.ends_with(".mlp.down_proj.weight") || p.name.ends_with(".mlp.up_proj.weight")
-               ? adapter_->change_of(p.name) != nullptr
-               : false;
+    return (p.name.ends_with(".mlp.down_proj.weight") || p.name.ends_with(".mlp.up_proj.weight")) &&
+           adapter_->change_of(p.name);
   });
   if (!all && dense && c.model_type == "qwen3_moe")
     warn(

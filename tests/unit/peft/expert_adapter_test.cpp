@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "golden.h"
 #include "llmtool/core/error.h"
 #include "llmtool/io/json.h"
 #include "llmtool/io/safetensors.h"
@@ -17,16 +18,6 @@ namespace fs = std::filesystem;
 
 fs::path reference(const std::string& name) { return test::source_file("tests/reference") / name; }
 
-template <class Exception, class Call>
-std::string refusal_of(Call&& call) {
-  try {
-    call();
-  } catch (const Exception& e) {
-    return e.what();
-  }
-  return "";
-}
-
 /// What is said of such an adapter of Mixtral's experts.
 std::string refused(const std::function<void(AdapterConfig&)>& edit) {
   AdapterConfig config;
@@ -34,7 +25,7 @@ std::string refused(const std::function<void(AdapterConfig&)>& edit) {
   config.target_parameters = {"experts.gate_up_proj"};
   edit(config);
   Transformer model(read_model_config(reference("goldens/mixtral")));
-  return refusal_of<UsageError>([&] { Adapter adapter(model, config); });
+  return test::refusal_of<UsageError>([&] { Adapter adapter(model, config); });
 }
 
 #define EXPECT_HAS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
@@ -80,7 +71,7 @@ TEST(ExpertAdapter, TargetModulesLeaveExpertsAlone) {
 
 TEST(ExpertAdapter, GgufHasNone) {
   test::TempFolder place;
-  EXPECT_HAS(refusal_of<UsageError>([&] {
+  EXPECT_HAS(test::refusal_of<UsageError>([&] {
                write_gguf_adapter(ModelSource::open(reference("goldens/mixtral")),
                                   reference("goldens_peft/mixtral_lora_experts/trained"), place / "a.gguf",
                                   DType::f32);
@@ -111,7 +102,7 @@ class OldExperts : public ::testing::Test {
     nlohmann::json config = read_json(golden / "adapter_config.json");
     settings(config);
     test::write_text(place / "adapter_config.json", config.dump());
-    return refusal_of<Error>([&] {
+    return test::refusal_of<Error>([&] {
       AdaptedModel(ModelSource::open(reference("goldens/mixtral")), {{place.path(), 1}});
     });
   }
